@@ -83,7 +83,7 @@ def _round_trips(port: int, rounds: int) -> Iterator[Figure]:
     """50 charge points at once, each with one Heartbeat outstanding, in turn with the echo."""
     ours: list[list[float]] = []
     bare: list[list[float]] = []
-    with _echo() as echo, _connected(port) as points, _connected(echo) as echoes:
+    with _echo() as echo, connected(port) as points, connected(echo) as echoes:
         _trips(points, 5)
         _trips(echoes, 5)
         for _ in PART.rounds(rounds, TRIPS_SECONDS):
@@ -112,7 +112,7 @@ def _trips(connections: list[socket.socket], count: int) -> list[float]:
         for one in connections:
             selector.register(one, selectors.EVENT_READ)
             sent[one] = time.perf_counter()
-            one.sendall(_frame(count))
+            one.sendall(frame(count))
         while left:
             ready = selector.select(timeout=10)
             if not ready:
@@ -129,24 +129,24 @@ def _trips(connections: list[socket.socket], count: int) -> list[float]:
                 left[one] -= 1
                 if left[one]:
                     sent[one] = time.perf_counter()
-                    one.sendall(_frame(left[one]))
+                    one.sendall(frame(left[one]))
                 else:
                     del left[one]
                     selector.unregister(one)
     return sorted(times)
 
 
-def _frame(number: int) -> bytes:
+def frame(number: int) -> bytes:
     """A Heartbeat in a masked text frame (RFC 6455 section 5.2); the mask is zero: the text stands there as it is."""
     text = b'[2,"%d","Heartbeat",{}]' % number
     return bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text
 
 
 @contextlib.contextmanager
-def _connected(port: int) -> Iterator[list[socket.socket]]:
+def connected(port: int, count: int = CHARGE_POINTS) -> Iterator[list[socket.socket]]:
     connections: list[socket.socket] = []
     try:
-        _open(port, connections, CHARGE_POINTS)
+        _open(port, connections, count)
         for one in connections:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield connections

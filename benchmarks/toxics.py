@@ -75,7 +75,7 @@ class Bench:
     def __init__(self, api: ProxyApi, peer: Peer) -> None:
         self.api, self.peer = api, peer
         made = api.create("bench", peer.address)
-        self._port = int(made["listen"].rpartition(":")[2])
+        self._port = int(made[0].rpartition(":")[2])
 
     @contextlib.contextmanager
     def pair(self) -> Iterator[tuple[socket.socket, socket.socket]]:

@@ -22,6 +22,7 @@ from server.correlation.mailbox import Mailbox
 from server.correlation.manager import CorrelationManager
 from server.gateway.gateway import Gateway
 from server.metrics import Metrics
+from server.ocpp.parsed import ParsedMessages
 from server.origins import Origins
 from server.processor.processor import Processor
 from server.processor.request_queue import Kind, RequestQueue
@@ -92,6 +93,7 @@ class App:
         self.link.adopt(self.store.client)
         self._keys = keys
         self._transaction_ids = TransactionIds(self.link.client, keys)
+        self._parsed = ParsedMessages() if settings.has_gateway and settings.has_processor else None
         self.processor = self._make_processor(keys) if settings.has_processor else None
         self._parts: dict[str, Part] = {}
         if self.processor is not None:
@@ -107,6 +109,7 @@ class App:
             on_subscribed=self.gateway.check if self.gateway is not None else lambda: None,
             on_answers=self.commands.look,
             on_session=self.commands.session_changed,
+            on_delivery=self.gateway.delivered if self.gateway is not None else None,
         )
         self.metrics.gauge("ocpp_redis_connected", "1 while Redis answers", lambda: self.link.healthy)
         self.metrics.gauge("ocpp_redis_reconnects", "Times Redis came back", lambda: self.link.reconnects)
@@ -173,6 +176,7 @@ class App:
             metrics=self.metrics,
             commands=self.commands,
             ids=self._transaction_ids,
+            parsed=self._parsed,
             shard=shard,
         )
 
@@ -195,6 +199,7 @@ class App:
             metrics=self.metrics,
             origins=self._origins(settings.ws_host),
             message_rate=settings.ws_message_rate,
+            parsed=self._parsed,
         )
 
     async def run(self) -> None:

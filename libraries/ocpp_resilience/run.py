@@ -8,6 +8,7 @@ tests, which is something else: a test may fail and decide nothing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from robot.errors import DataError
 
 from ocpp_resilience.errors import ResilienceError
 from ocpp_resilience.evidence.requirements import load
+from ocpp_resilience.live import LiveServer
+from ocpp_resilience.live.server import announce
 from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.profile import PROTOCOL, Target
 from ocpp_resilience.report import HTML_NAME, JSON_NAME, Report, Settings, build, history, pipeline, write
@@ -83,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--junit", type=Path, metavar="FILE", help="JUnit XML with tests and requirements")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="add a summary in Markdown to this file")
+    parser.add_argument("--live", action="store_true", help="show the run on a page on 127.0.0.1 while it goes on")
     parser.add_argument("--release", action="store_true", help="with the full soak and all repetitions; it decides")
     parser.add_argument("--target", metavar="PROFILE", help="name or path of the profile; the bundled server")
     parser.add_argument(
@@ -101,24 +105,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ours, own = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
     options = parser.parse_args(ours)
     try:
-        return max((run.to_its_decision() for run in _runs(options, own)), key=WORST.index)
+        with LiveServer() if options.live else contextlib.nullcontext() as live:
+            if live is not None:
+                announce(live)
+            return max((run.to_its_decision() for run in _runs(options, own, live)), key=WORST.index)
     except (ResilienceError, DataError, OSError) as error:
         sys.stderr.write(f"Not run: {error}\n")
         return NOT_RUN
 
 
-def _runs(options: argparse.Namespace, own: Sequence[str]) -> Iterator[Run]:
+def _runs(options: argparse.Namespace, own: Sequence[str], live: LiveServer | None) -> Iterator[Run]:
     """One run, or for a release one of each OCPP version that the profile has."""
     profile = Target.load(options.target or "reference")
     if options.protocol is not None:
-        yield Run(options, own, profile.speaking(options.protocol).gateway.subprotocol)
+        yield Run(options, own, profile.speaking(options.protocol).gateway.subprotocol, live=live)
     elif not options.release or len(profile.protocols) == 1:
-        yield Run(options, own)
+        yield Run(options, own, live=live)
     else:
         default = profile.gateway.subprotocol
         for protocol in sorted(profile.protocols, key=lambda each: each != default):
             sys.stdout.write(f"\n{ocpp_version(protocol)}\n")
-            yield Run(options, own, protocol, apart=protocol != default)
+            yield Run(options, own, protocol, apart=protocol != default, live=live)
 
 
 class Run:
@@ -129,11 +136,19 @@ class Run:
         own: further options for robot.
         protocol: the OCPP version, by its subprotocol; that of the profile if not given.
         apart: whether results and history have a folder of the version's name of their own.
+        live: the page that shows the run while it goes on; `None` without one.
     """
 
     def __init__(
-        self, options: argparse.Namespace, own: Sequence[str], protocol: str | None = None, *, apart: bool = False
+        self,
+        options: argparse.Namespace,
+        own: Sequence[str],
+        protocol: str | None = None,
+        *,
+        apart: bool = False,
+        live: LiveServer | None = None,
     ) -> None:
+        self._live = live
         self._suites = [_suites_in(each) for each in options.suites or [shipped("suites")]]
         self._release = options.release
         self._out = (options.outputdir or Path("results") / ("release" if options.release else "")).resolve()
@@ -241,6 +256,9 @@ class Run:
     def _robot(self, folder: Path, *options: str) -> int:
         """Run robot to its end, or until the time is over; signals for this process reach it."""
         command = [sys.executable, "-m", "robot", "--outputdir", str(folder), *self._options, *options]
+        if self._live is not None:
+            self._live.follow(folder)
+            command += self._live.robot_options
         process = subprocess.Popen([*command, *map(str, self._suites)], env=self._environment)
 
         def forward(number: int, _frame: object) -> None:

@@ -46,6 +46,8 @@ class Mailbox:
             earlier messages are lost.
         on_subscribed: called after each subscription: Redis is there, perhaps again.
         on_session: gets the id of a charge point that has connected or disconnected, on any server.
+        on_delivery: gets responses that were put in the lists of charge points, MessagePack; `None` where nobody here
+            has connections.
     """
 
     def __init__(
@@ -58,11 +60,16 @@ class Mailbox:
         on_answers: Callable[[], None],
         on_session: Callable[[str], None],
         on_subscribed: Callable[[], None] = lambda: None,
+        on_delivery: Callable[[bytes], None] | None = None,
     ) -> None:
         self._link = link
         self._wire = link.wire()
         self._channel = keys.wake(server_id)
+        self._deliveries = keys.delivery(server_id)
         self._channels = [self._channel, keys.control_connect, keys.control_disconnect]
+        if on_delivery is not None:
+            self._channels.append(self._deliveries)
+        self._on_delivery = on_delivery
         self._on_wake = on_wake
         self._on_answers = on_answers
         self._on_subscribed = on_subscribed
@@ -115,7 +122,9 @@ class Mailbox:
                 continue
             asked = False
             if reply[0] == b"message":
-                if reply[1] == self._channel.encode():
+                if self._on_delivery is not None and reply[1] == self._deliveries.encode():
+                    self._on_delivery(reply[2])
+                elif reply[1] == self._channel.encode():
                     self._take(reply[2])
                 else:
                     self._changed(reply[2])

@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,9 +36,11 @@ from server.gateway.session import Entry, Session
 from server.gateway.session_registry import SessionRegistry
 from server.gateway.session_transitions import CLOSE_SECONDS, SessionTransitions
 from server.gateway.websocket import MOST_UNSENT, Refusal, Socket
+from server.ids import usable_charge_point_id
 from server.metrics import Metrics
 from server.ocpp import envelope, frames
 from server.ocpp.frames import Call, CallResultError, Message
+from server.ocpp.parsed import ParsedMessages
 from server.ocpp.versions import VERSIONS
 from server.origins import Origins
 from server.redis.link import RedisLink, now
@@ -71,6 +73,7 @@ class _Response(msgspec.Struct):
 
 _read_response = msgspec.json.Decoder(_Response).decode
 _read = msgspec.json.Decoder().decode
+_read_delivered = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, int, list[str]]]]).decode
 
 
 class Gateway:
@@ -89,6 +92,7 @@ class Gateway:
         metrics: totals for `/metrics`.
         origins: which web pages are refused.
         message_rate: messages a second that one charge point may send; 0 for no limit.
+        parsed: gets messages for the processor of this process; `None` where there is none.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class Gateway:
         metrics: Metrics,
         origins: Origins,
         message_rate: float,
+        parsed: ParsedMessages | None = None,
     ) -> None:
         self._link = link
         self._listener: socket.socket | None = None
@@ -115,6 +120,9 @@ class Gateway:
         self._handshakes = Handshakes(credentials, metrics, origins)
         self._flow = FlowControl(message_rate)
         self._opening: set[Socket] = set()
+        self._parsed = parsed
+        # As the processor reads it.
+        self._named = server_id if usable_charge_point_id(server_id) else ""
         self._metrics = metrics
         self._stop = asyncio.Event()
         self._publisher = RequestPublisher(
@@ -166,6 +174,19 @@ class Gateway:
             session = self._sessions.get(charge_point_id)
             if session is not None:
                 self._delivery.wake(session)
+
+    def delivered(self, payload: bytes) -> None:
+        """Deliver responses that were just put in the lists of charge points; `server.processor.request_queue` sends
+        them."""
+        try:
+            published, lists = _read_delivered(payload)
+        except msgspec.MsgspecError as error:
+            logger.warning("delivery_unreadable", error=str(error))
+            return
+        for charge_point_id, length, entries in lists:
+            session = self._sessions.get(charge_point_id)
+            if session is not None:
+                self._delivery.offer(session, entries, length=length, published=published)
 
     def bind(self, listener: socket.socket) -> int:
         """Serve on this socket, which listens already; returns its port."""
@@ -268,7 +289,9 @@ class Gateway:
         if session.closed:
             return
         try:
-            message = frames.parse_frame(raw, session.charge_point_id, session.version.dialect)
+            message = frames.parse_frame(
+                raw, session.charge_point_id, session.version.dialect, self._named, session.connection_id
+            )
         except InvalidMessage as invalid:
             self._refuse(session, invalid, raw)
             if not _is_utf8(raw):
@@ -298,6 +321,8 @@ class Gateway:
             self._calls.answer_heartbeat(session, message.message_id)
         else:
             entry = Entry(queued, session, message.message_id, heartbeat=message.action == "Heartbeat")
+            if self._parsed is not None:
+                self._parsed.remember(queued, message)
             self._calls.take(session, entry)
 
     def _pass_on(self, session: Session, queued: bytes) -> None:
@@ -343,7 +368,7 @@ class Gateway:
 
     # --- to the charge point ------------------------------------------------------------------------------------------
 
-    def _deliver(self, session: Session, entries: list[bytes]) -> bool:
+    def _deliver(self, session: Session, entries: Sequence[bytes | str]) -> bool:
         connection = session.connection
         if connection.protocol.state is not State.OPEN:
             return False

@@ -47,14 +47,14 @@ _PUSH = (
     + """
 -- KEYS: request queue, the instance's hash, dead letters, layout. ARGV: number of this push, lifetime in s, how many
 -- dead letters are kept, number of dead letters, number of shards, their prefix, MessagePack of {the requests' shards,
--- per request its session's key, its connection and the key of the newest connection, or nothing}, the dead letters,
--- the requests. Returns the numbers of the requests that were left out, the first one being 1, or 0 if this push had
--- already happened.
-local function current(session, newest)
-    local connection = redis.pcall('HGET', session, 'connection')
+-- per request the charge point's connection, or false, per request the charge point, prefix of the sessions, prefix of
+-- the newest connections}, the dead letters, the requests. Returns the numbers of the requests that were left out, the
+-- first one being 1, or 0 if this push had already happened.
+local function current(sessions, newest, charge_point)
+    local connection = redis.pcall('HGET', sessions .. charge_point, 'connection')
     if type(connection) == 'string' then return connection end
     -- Nobody is connected; but who was last may have been another one.
-    connection = redis.pcall('GET', newest)
+    connection = redis.pcall('GET', newest .. charge_point)
     return type(connection) == 'string' and string.match(connection, '^%S+')
 end
 local last = tonumber(redis.call('HGET', KEYS[2], 'number') or 0)
@@ -64,9 +64,9 @@ local letters, work = tonumber(ARGV[4]), cmsgpack.unpack(ARGV[7])
 local requests, shards, left_out = {}, {}, {}
 for i = 8 + letters, #ARGV do
     local number = i - 7 - letters
-    local session = work[2][number]
-    local connection = session[1] and current(session[1], session[3])
-    if connection and connection ~= session[2] then
+    local own = work[2][number]
+    local connection = own and current(work[4], work[5], work[3][number])
+    if connection and connection ~= own then
         -- The charge point has moved to another connection since: this must not be done behind what it sends there.
         left_out[#left_out + 1] = number
     else
@@ -80,7 +80,9 @@ if ARGV[5] ~= '1' and redis.call('GET', KEYS[4]) == ARGV[5] and redis.call('LLEN
     if problem then return problem end
     spread(ARGV[6], shards, requests)
 else
-    for _, request in ipairs(requests) do redis.call('LPUSH', KEYS[1], request) end
+    for first = 1, #requests, MANY do
+        redis.call('LPUSH', KEYS[1], unpack(requests, first, math.min(first + MANY - 1, #requests)))
+    end
 end
 redis.call('HSET', KEYS[2], 'number', ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[2])
@@ -88,7 +90,7 @@ for i = 8, 7 + letters do redis.pcall('LPUSH', KEYS[3], ARGV[i]) end
 if letters > 0 then redis.pcall('LTRIM', KEYS[3], 0, ARGV[3] - 1) end
 return left_out
 """
-)
+).replace("MANY", "1000")
 
 _push = Script(_PUSH)
 _pack = msgspec.msgpack.Encoder().encode
@@ -202,14 +204,14 @@ class RequestPublisher:
         keys = self._keys
         # Answers belong to their callers, wherever the charge point is connected by now. A session that is not
         # published yet must still replace the earlier one.
-        sessions = [
-            (keys.session(session.charge_point_id), session.connection_id, keys.connection(session.charge_point_id))
-            if entry.message_id is not None and session.announced
-            else ()
+        connections = [
+            session.connection_id if entry.message_id is not None and session.announced else False
             for entry, session in requests
         ]
+        charge_points = [session.charge_point_id for _, session in requests]
+        work = (shards, connections, charge_points, keys.session(""), keys.connection(""))
         arguments: list[Any] = [self._number, NUMBER_LIFETIME, DEAD_LETTERS, len(letters)]
-        arguments += [self._shards, keys.shard(""), _pack((shards, sessions)), *letters]
+        arguments += [self._shards, keys.shard(""), _pack(work), *letters]
         arguments += [entry.raw for entry, _ in requests]
         uncertain, doubted = self._uncertain, self._doubted
         self._uncertain = self._doubted = True

@@ -1,14 +1,18 @@
 """Delivery of responses: many lists in one round trip; an entry leaves its list only after it was sent.
 
-A message stays in its list until it is on its way to the charge point; the next read then removes it, identified by its
-digest. A gateway that dies in between has lost nothing, and a lost reply costs only another read.
+A message stays in its list until it is on its way to the charge point; only then it is removed, known by its text.
+A gateway that dies in between has lost nothing, and a lost reply costs only another look.
+
+A processor that puts responses in lists also sends them to the gateway (`offer`). One that is certainly the next in its
+list is delivered at once; wherever that is not certain, the list is read. See
+docs/decisions/0026-responses-come-with-the-wake-up.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -38,37 +42,56 @@ SWEEP_EVERY = 1.0
 SWEEP_CHUNK = 500
 SWEEP_RATE = 5000
 """Lists that are looked at in a second at most: with more of them than that a sweep comes less often."""
-TIDY_AFTER = 0.002
-"""Seconds after which sent responses leave their list, unless the next read removes them sooner."""
+TIDY_AFTER = 0.02
+"""Seconds after which sent responses leave their list, unless a read removes them sooner."""
+
+CLOCK_STEP = 0.001
+"""Seconds by which a timer of the event loop may come early."""
 
 _TAKE = (
     TAIL
     + """
 -- ARGV: most messages of a list, most bytes, longest message, lifetime in s of lists that something is taken from
--- (0: it stays), then per list five: list, session, connection, how many were sent, their digest. Returns Redis' time
--- in ms and per list: -1 if the session is another connection's, 0 if there is none, -2 if the list was not looked at,
--- or the digest of its oldest messages, these, the oldest first, and 1 if there are more.
+-- (0: it stays), then per list four and more: list, session, connection, how many were sent, and these. Returns Redis'
+-- time in us and per list: -1 if the session is another connection's, 0 if there is none, -2 if the list was not looked
+-- at, or its oldest messages, the oldest first, and 1 if there are more.
 local most, budget, longest, reply = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), {}
-for i = 5, #ARGV, 5 do
-    -- Who sent takes out what was sent, even if the session is another's by now: the digest says that it is that.
+local i = 5
+while i <= #ARGV do
+    -- Who sent takes out what was sent, even if the session is another's by now.
     local list, sent = ARGV[i], tonumber(ARGV[i + 3])
-    if sent > 0 and still(list, sent, ARGV[i + 4], longest) then redis.call('LTRIM', list, 0, -sent - 1) end
+    if sent > 0 then take_out(list, ARGV, i + 4, i + 3 + sent, longest) end
     local owner = redis.pcall('HGET', ARGV[i + 1], 'connection')
     if owner ~= ARGV[i + 2] then
         reply[#reply + 1] = (owner and type(owner) ~= 'table') and -1 or 0
     elseif budget <= 0 then
         reply[#reply + 1] = -2
     else
-        local batch, digest, bytes = tail(list, most, budget - 1, longest)
+        local depth = redis.pcall('LLEN', list)
+        if type(depth) ~= 'number' then depth = 1 end
+        local batch, bytes = oldest(list, math.min(most, depth), budget - 1, longest)
         budget = budget - bytes
         -- A write, so that WAIT on this connection tells when the replicas have what was taken.
         if ARGV[4] ~= '0' and #batch > 0 then redis.call('EXPIRE', list, ARGV[4]) end
-        local more = #batch > 0 and redis.call('LLEN', list) > #batch and 1 or 0
-        reply[#reply + 1] = {#batch > 0 and digest or '', batch, more}
+        reply[#reply + 1] = {batch, #batch > 0 and depth > #batch and 1 or 0}
     end
+    i = i + 4 + sent
 end
 local time = redis.pcall('TIME')
-return {time[1] * 1000 + math.floor(time[2] / 1000), reply}
+return {time[1] * 1000000 + time[2], reply}
+"""
+)
+
+_REMOVE = (
+    TAIL
+    + """
+-- ARGV: longest message, then per list two and more: list, how many were sent, and these. Takes out what was sent.
+local i = 2
+while i <= #ARGV do
+    local sent = tonumber(ARGV[i + 1])
+    take_out(ARGV[i], ARGV, i + 2, i + 1 + sent, tonumber(ARGV[1]))
+    i = i + 2 + sent
+end
 """
 )
 
@@ -81,7 +104,7 @@ end
 return reply
 """
 
-_take, _look = Script(_TAKE), Script(_LOOK)
+_take, _remove, _look = Script(_TAKE), Script(_REMOVE), Script(_LOOK)
 
 
 class ResponseDelivery:
@@ -107,7 +130,7 @@ class ResponseDelivery:
         *,
         longest: int = MOST_BYTES,
         live: Callable[[], Iterable[Session]],
-        deliver: Callable[[Session, list[bytes]], bool],
+        deliver: Callable[[Session, Sequence[bytes | str]], bool],
         on_missing: Callable[[Session], None],
         on_lost: Callable[[Session], None],
     ) -> None:
@@ -124,6 +147,11 @@ class ResponseDelivery:
         # Sessions left out of the last round come first in the next one, so that a huge message does not delay others.
         self._passed_over: dict[Session, None] = {}
         self._sent: dict[Session, None] = {}
+        self._tidy_at = 0.0
+        # Whose list a script may be reading, or may be taking messages out of: it is on its way, or its reply was lost.
+        self._reading: set[Session] = set()
+        self._removing: set[Session] = set()
+        self._read_at = 0
         self._wanted = asyncio.Event()
         self._stopping = False
 
@@ -131,6 +159,44 @@ class ResponseDelivery:
         """Something may wait for this session."""
         self._dirty[session] = None
         self._wanted.set()
+
+    def offer(self, session: Session, responses: list[str], *, length: int, published: int) -> None:
+        """Deliver responses that were put in the list of a session, if they certainly are the next ones there.
+
+        Args:
+            session: the session.
+            responses: the responses, oldest first, all of them for the session's connection; none if something else
+                was put there.
+            length: how many messages stood in the list with them.
+            published: Redis' time then, in us.
+        """
+        if session.closed or self._stopping:
+            return
+        sent = session.sent
+        others = length - len(responses)
+        # Nothing stood there before them; whatever was sent before is gone then. Or that is all that did.
+        alone = others == 0
+        next_ones = alone or (sent is not None and others == len(sent) and session not in self._removing)
+        if (
+            not responses
+            or not next_ones
+            or session in self._reading
+            # They were there when lists were last read, perhaps also this one.
+            or published <= self._read_at
+            or self._link.wait_replicas
+        ):
+            self.wake(session)
+            return
+        if not self._deliver(session, responses):
+            return
+        session.sent = [*responses] if alone or sent is None else [*sent, *responses]
+        self._was_sent(session)
+
+    def _was_sent(self, session: Session) -> None:
+        if not self._sent:
+            self._tidy_at = time.monotonic() + TIDY_AFTER
+            self._wanted.set()
+        self._sent[session] = None
 
     def stop(self) -> None:
         """End `run` after the current read, once sent responses are removed."""
@@ -143,8 +209,10 @@ class ResponseDelivery:
         due = 0.0
         while not self._stopping:
             try:
-                if self._dirty or (self._sent and not await self._woken(TIDY_AFTER)):
+                if self._dirty:
                     await self._round()
+                if self._sent and time.monotonic() >= self._tidy_at - CLOCK_STEP:
+                    await self._tidy()
                 if time.monotonic() >= due:
                     looked_at = await self._sweep()
                     due = time.monotonic() + max(SWEEP_EVERY, looked_at / SWEEP_RATE)
@@ -153,27 +221,26 @@ class ResponseDelivery:
                 due = 0.0
                 await self._link.recover(error, NAME, self._wire)
                 continue
-            if not self._dirty and not self._sent:
-                await self._woken(max(0.0, due - time.monotonic()))
+            if not self._dirty:
+                until = min(due, self._tidy_at) if self._sent else due
+                await self._woken(max(0.0, until - time.monotonic()))
         try:
-            if self._sent:
-                await self._round()
+            while self._sent:
+                await self._tidy()
         except RedisError as error:
             self._link.failed(error, NAME)
 
-    async def _woken(self, within: float) -> bool:
-        if not self._dirty:
-            self._wanted.clear()
-            if not self._stopping:
-                try:
-                    async with asyncio.timeout(within):
-                        await self._wanted.wait()
-                except TimeoutError:
-                    return False
-        return True
+    async def _woken(self, within: float) -> None:
+        self._wanted.clear()
+        if not self._stopping:
+            try:
+                async with asyncio.timeout(within):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass
 
     async def _round(self) -> None:
-        chosen = self._passed_over | self._sent
+        chosen = self._passed_over
         self._passed_over = {}
         for session in self._dirty:
             if len(chosen) >= CHUNK:
@@ -183,31 +250,35 @@ class ResponseDelivery:
         # Redis still knows the connection before where this one was not announced yet when it is asked.
         known = {session: session.announced for session in chunk}
         arguments: list[Any] = [
-            0 if self._stopping else MOST_MESSAGES,
-            0 if self._stopping else MOST_BYTES,
+            MOST_MESSAGES,
+            MOST_BYTES,
             self._longest,
             LIST_LIFETIME if self._link.wait_replicas else 0,
         ]
         for session in chunk:
-            count, digest = session.sent or (0, b"")
+            sent = session.sent or ()
             self._dirty.pop(session, None)
             arguments += [
                 self._keys.responses(session.charge_point_id),
                 self._keys.session(session.charge_point_id),
                 session.connection_id,
-                count,
-                digest,
+                len(sent),
+                *sent,
             ]
+        self._reading.update(chunk)
         try:
             began = time.monotonic()
             clock, replies = await _take(self._wire, [], arguments)
-            if self._link.wait_replicas and any(type(reply) is list and reply[1] for reply in replies):
+            if self._link.wait_replicas and any(type(reply) is list and reply[0] for reply in replies):
                 await self._wire.replicated(self._link.wait_replicas)
             # Not earlier than it is at Redis: a command is rather given up than sent too late.
-            self.clock = clock + int((time.monotonic() - began) * 1000)
+            self.clock = clock // 1000 + int((time.monotonic() - began) * 1000)
         except RedisError:
             self._dirty.update(dict.fromkeys(chunk))
             raise
+        self._read_at = clock
+        self._reading.difference_update(chunk)
+        self._removing.difference_update(chunk)
         for (session, announced), reply in zip(known.items(), replies, strict=True):
             self._sent.pop(session, None)
             session.sent = None
@@ -220,11 +291,30 @@ class ResponseDelivery:
                     self._on_lost(session)
             elif reply == 0:
                 self._on_missing(session)
-            elif reply[1] and self._deliver(session, self._usable(session, entries_of(reply[1]))):
-                session.sent = (len(reply[1]), reply[0])
-                self._sent[session] = None
-                if reply[2]:
+            elif reply[0] and self._deliver(session, self._usable(session, entries_of(reply[0]))):
+                session.sent = reply[0]
+                self._was_sent(session)
+                if reply[1]:
                     self._dirty[session] = None
+
+    async def _tidy(self) -> None:
+        """Take what was sent out of the lists."""
+        chunk = {session: session.sent for session in list(self._sent)[:CHUNK] if session.sent is not None}
+        arguments: list[Any] = [self._longest]
+        for session, sent in chunk.items():
+            arguments += [self._keys.responses(session.charge_point_id), len(sent), *sent]
+        self._removing.update(chunk)
+        try:
+            await _remove(self._wire, [], arguments)
+        except RedisError:
+            # A read finds out what has become of them.
+            self._dirty.update(dict.fromkeys(chunk))
+            raise
+        self._removing.difference_update(chunk)
+        for session, sent in chunk.items():
+            if session.sent is sent:
+                session.sent = None
+                self._sent.pop(session, None)
 
     def _usable(self, session: Session, entries: list[bytes | Oversized]) -> list[bytes]:
         """The entries without those that are too long, which are logged and leave the list with the others."""

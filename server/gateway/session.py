@@ -71,7 +71,7 @@ class Session:
         command: the message id of the CALL that was sent to the charge point and is not answered yet.
         command_until: when it is given up, on the monotonic clock.
         commands: further CALLs to the charge point, oldest first; `None` while there never was one.
-        sent: number and digest of the messages that were sent and still stand in the list of responses.
+        sent: the messages that were sent and still stand in the list of responses, oldest first; `None` without any.
         pinged: when it was last pinged, on the monotonic clock.
         closing: when the close was begun, on the monotonic clock.
     """
@@ -119,6 +119,6 @@ class Session:
         self.command: str | None = None
         self.command_until = 0.0
         self.commands: deque[PendingCommand] | None = None
-        self.sent: tuple[int, bytes] | None = None
+        self.sent: list[bytes | str] | None = None
         self.pinged = 0.0
         self.closing = 0.0

@@ -131,13 +131,15 @@ class CallResultError(msgspec.Struct, frozen=True, gc=False):
 Message = Call | CallResult | CallError | CallResultError
 
 
-def parse_frame(raw: bytes, charge_point_id: str, dialect: Dialect) -> Message:
+def parse_frame(raw: bytes, charge_point_id: str, dialect: Dialect, gateway: str = "", connection: str = "") -> Message:
     """Read a frame as it comes from a charge point's WebSocket: an OCPP-J array (section 4.2).
 
     Args:
         raw: the frame's text.
         charge_point_id: the charge point whose connection it came over.
         dialect: of the version that the connection speaks.
+        gateway: the gateway, where a `Call` is to name it.
+        connection: the connection, likewise.
 
     Returns:
         The message; the payload of a `Call` is not validated yet.
@@ -157,7 +159,7 @@ def parse_frame(raw: bytes, charge_point_id: str, dialect: Dialect) -> Message:
             charge_point_id=charge_point_id,
             answer_id=unreadable_id,
         )
-    return read_frame(value, charge_point_id, dialect)
+    return read_frame(value, charge_point_id, dialect, gateway, connection)
 
 
 def read_json(raw: bytes, code: ErrorCode = ErrorCode.FORMATION_VIOLATION) -> Any:

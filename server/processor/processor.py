@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
@@ -18,9 +17,10 @@ from server.errors import CorruptState, ErrorCode, InvalidMessage
 from server.metrics import Metrics
 from server.ocpp import envelope, schemas
 from server.ocpp.frames import Call, CallError, CallResult, CallResultError, Message
+from server.ocpp.parsed import ParsedMessages
 from server.ocpp.versions import VERSIONS
 from server.processor.queue_consumer import QueueConsumer
-from server.processor.request_queue import Batch, Committed, Conflict, Refused, RequestQueue
+from server.processor.request_queue import Batch, Committed, Conflict, Delivery, Refused, RequestQueue
 from server.redis.link import RedisLink, now
 from server.redis.tail import Oversized
 from server.store.keys import Keys
@@ -35,8 +35,6 @@ FORWARDED_LIFETIME = 120
 """Seconds that an answer waits for the instance that waits for it: it is read at once, or the instance is dead."""
 RESPONSE_LIFETIME = 3600
 """Seconds that an answer waits for its charge point (wire contract)."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 @dataclass
@@ -56,6 +54,7 @@ class BatchResult:
     """A handled batch, ready to be committed."""
 
     operations: list[Operation]
+    deliveries: list[Delivery]
     changes: Changes
     effects: Effects
 
@@ -73,6 +72,7 @@ class Processor(QueueConsumer):
         metrics: totals for `/metrics`.
         commands: the waiting commands of this process.
         ids: of transactions; shared by the processors of this process.
+        parsed: messages that the gateway of this process has parsed; `None` where there is none.
         shard: the number of the shard that `queue` is; `None` for the whole queue.
 
     Attributes:
@@ -92,6 +92,7 @@ class Processor(QueueConsumer):
         metrics: Metrics,
         commands: Commands,
         ids: TransactionIds,
+        parsed: ParsedMessages | None = None,
         shard: int | None = None,
     ) -> None:
         super().__init__(
@@ -109,6 +110,7 @@ class Processor(QueueConsumer):
         self._commands = commands
         self._cache = StateCache(link.client)
         self._ids = ids
+        self._parsed = parsed
         self._transaction_ids: deque[int] = deque()
         self._uncertain: tuple[int, Effects] | None = None
         self._corrupt: set[str] = set()
@@ -157,7 +159,7 @@ class Processor(QueueConsumer):
     async def _process(self, batch: Batch) -> Committed | Conflict | Refused:
         work = await self._handle(batch)
         try:
-            result = await self.queue.commit(batch, work.changes.conditions, work.operations)
+            result = await self.queue.commit(batch, work.changes.conditions, work.operations, work.deliveries)
         except (RedisError, asyncio.CancelledError):
             self._uncertain = (self.queue.attempt, work.effects)
             raise
@@ -178,7 +180,7 @@ class Processor(QueueConsumer):
         await self._prepare(parsed, view)
         elsewhere = await self._waiting_elsewhere(parsed)
         answers: dict[str, list[str]] = {}
-        wake: dict[str, dict[str, None]] = {}
+        askers: dict[str, set[tuple[str, str]]] = {}
         dead_letters: list[str] = []
         forwarded: dict[str, list[str]] = {}
         effects = Effects()
@@ -191,18 +193,18 @@ class Processor(QueueConsumer):
                     verdict = self._apply(message, view, answers)
                 except NotLoaded as needed:
                     verdict = await self._apply_once_loaded(needed, message, view, answers)
-            if isinstance(verdict, InvalidMessage):
+            if verdict is not None:
                 effects.refused.append(verdict)
                 shown = raw.head if isinstance(raw, Oversized) else raw
                 dead_letters.append(envelope.dead_letter(verdict, shown, view.now))
                 self._tell_sender(verdict, elsewhere, forwarded, effects)
                 self._answer_refused(verdict, view.now, answers)
-                if verdict.ws_server_id and verdict.charge_point_id and verdict.answer_id:
-                    wake.setdefault(verdict.ws_server_id, {})[verdict.charge_point_id] = None
-            elif isinstance(message, Call):
+                if verdict.charge_point_id and verdict.answer_id:
+                    askers.setdefault(verdict.charge_point_id, set()).add((verdict.ws_server_id, verdict.connection))
+            elif type(message) is Call:
                 effects.processed[message.action] += 1
-                if message.ws_server_id and not message.send:
-                    wake.setdefault(message.ws_server_id, {})[message.charge_point_id] = None
+                if not message.send:
+                    askers.setdefault(message.charge_point_id, set()).add((message.ws_server_id, message.connection))
             elif isinstance(message, CallResult | CallError):
                 instance = elsewhere.get(message.message_id)
                 if instance is None:
@@ -213,22 +215,23 @@ class Processor(QueueConsumer):
             elif isinstance(message, CallResultError):
                 effects.unread.append(message)
         changes = view.changes()
+        answering = self._answer_operations(answers)
         operations = [
-            *self._answer_operations(answers),
+            # First: deliveries go by their numbers.
+            *answering,
             *self._dead_letter_operations(dead_letters),
             *changes.operations,
             *self._forward_operations(forwarded),
-            # Last, so that a woken gateway finds everything; a lost wake-up costs the wait for its next sweep.
-            *(["PUBLISH", self._keys.wake(gateway), _encode(list(woken)).decode()] for gateway, woken in wake.items()),
         ]
-        return BatchResult(operations, changes, effects)
+        return BatchResult(operations, self._deliveries(answering, askers), changes, effects)
 
     def _parse(self, raw: bytes | Oversized) -> Message | InvalidMessage:
         if isinstance(raw, Oversized):
             reason = f"the message is longer than {self._longest} bytes: it has {raw.size}"
             return InvalidMessage(ErrorCode.FORMATION_VIOLATION, reason)
         try:
-            message = envelope.parse(raw, longest=self._longest)
+            known = self._parsed and self._parsed.take(raw)
+            message: Message = known or envelope.parse(raw, longest=self._longest)
             if type(message) is Call:
                 schemas.check(message, VERSIONS[message.protocol])
         except InvalidMessage as invalid:
@@ -291,7 +294,9 @@ class Processor(QueueConsumer):
     async def _waiting_elsewhere(self, parsed: list[Message | InvalidMessage]) -> dict[str, str]:
         """Message ids of answers that another instance waits for, and which; also of those that cannot be used."""
         answers = [
-            envelope.unusable_answer(message) if isinstance(message, InvalidMessage) else message for message in parsed
+            envelope.unusable_answer(message) if isinstance(message, InvalidMessage) else message
+            for message in parsed
+            if type(message) is not Call
         ]
         ids = [
             message.message_id
@@ -382,6 +387,30 @@ class Processor(QueueConsumer):
             operations.append(["LPUSH", key, *entries])
             operations.append(["EXPIRE", key, RESPONSE_LIFETIME])
         return operations
+
+    def _deliveries(self, answering: list[Operation], askers: dict[str, set[tuple[str, str]]]) -> list[Delivery]:
+        """The gateways that are told of answers, and of which ones.
+
+        A gateway gets the answers themselves where all of them are for one connection: of those for two, the gateway of
+        the other one might take out what this one has not got. With replicas it reads them once these have them.
+        """
+        told: dict[str, Delivery] = {}
+        pushes = {operation[1]: number for number, operation in enumerate(answering, 1) if operation[0] == "LPUSH"}
+        for charge_point_id, connections in askers.items():
+            whole = len(connections) == 1 and not self._link.wait_replicas
+            for gateway, connection in connections:
+                if not gateway:
+                    continue
+                delivery = told.get(gateway)
+                if delivery is None:
+                    delivery = Delivery(self._keys.delivery(gateway), self._keys.wake(gateway), [], [], [])
+                    told[gateway] = delivery
+                if charge_point_id not in delivery.charge_points[-1:]:
+                    delivery.charge_points.append(charge_point_id)
+                    number = pushes.get(self._keys.responses(charge_point_id), 0)
+                    delivery.operations.append(number if whole and connection else 0)
+                    delivery.connections.append(connection)
+        return list(told.values())
 
     def _forward_operations(self, forwarded: dict[str, list[str]]) -> list[Operation]:
         operations: list[Operation] = []

@@ -34,6 +34,8 @@ from server.store.view import Operation
 BATCH_MESSAGES = 256
 BATCH_BYTES = 1024 * 1024
 """A batch ends with the message that reaches this size, so one batch never holds more than this and one message."""
+DELIVERY_BYTES = 256 * 1024
+"""Bytes of responses that a gateway is sent at once; it reads more than that in portions of its own."""
 PEEK = (
     TAIL
     + """
@@ -41,7 +43,7 @@ PEEK = (
 local function peek(queue, most, most_bytes, longest)
     local depth = redis.call('LLEN', queue)
     if depth == 0 then return {depth, {}} end
-    local batch = oldest(queue, most, most_bytes - 1, longest)
+    local batch = oldest(queue, most, most_bytes - 1, longest, depth)
     return {depth, batch}
 end
 """
@@ -93,28 +95,60 @@ return peek(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
 _COMMIT = (
     PEEK
     + """
+-- Send a gateway what was put in its charge points' lists, with the length that each list has now, so that it can tell
+-- whether something else stands before it. A gateway that does not listen for that, or would get too much, is only
+-- woken; so it is for a charge point whose session is not that connection's.
+local function deliver(delivery, operations, lengths, sessions)
+    local all, size = {}, 0
+    for i, charge_point in ipairs(delivery[3]) do
+        local operation, length = operations[delivery[4][i]], lengths[delivery[4][i]]
+        if length and redis.pcall('HGET', sessions .. charge_point, 'connection') == delivery[5][i] then
+            for j = 3, #operation do size = size + #operation[j] end
+            all[i] = {charge_point, length, {unpack(operation, 3)}}
+        else
+            all[i] = {charge_point, 0, {}}
+        end
+    end
+    local heard = 0
+    if size > 0 and size <= MOST then
+        local time = redis.pcall('TIME')
+        heard = redis.pcall('PUBLISH', delivery[1], cmsgpack.pack({time[1] * 1000000 + time[2], all}))
+    end
+    if heard == 0 or type(heard) == 'table' then
+        redis.pcall('PUBLISH', delivery[2], cjson.encode(delivery[3]))
+    end
+end
 -- KEYS: queue, owner, own liveness. ARGV: consumer, number of the commit before, number of this one, messages in the
--- batch, these, joined by newlines, MessagePack of {conditions, operations}, lifetime in ms (0: it is not renewed), and
--- what peek() takes.
+-- batch, these, joined by newlines, MessagePack of {keys of conditions, their values, operations, deliveries, prefix
+-- of sessions}, lifetime in ms (0: it is not renewed), and what peek() takes. A delivery is {channel of deliveries,
+-- channel of wake-ups, charge points, per charge point the number of the operation that puts something in its list of
+-- responses (0: the gateway has to read the list), per charge point the connection that all of that is for}.
 local owner = redis.call('HMGET', KEYS[2], 'consumer', 'fence')
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return {'fenced'} end
 local count, longest = tonumber(ARGV[4]), tonumber(ARGV[10])
 if not unchanged(KEYS[1], count, ARGV[5], longest) then return {'moved'} end
 local work = cmsgpack.unpack(ARGV[6])
 local changed, wrong_type = {}, {}
-for _, condition in ipairs(work[1]) do
-    local value = redis.pcall('GET', condition[1])
+local wanted, values = work[1], {}
+for first = 1, #wanted, MANY do
+    local some = redis.call('MGET', unpack(wanted, first, math.min(first + MANY - 1, #wanted)))
+    for i = 1, #some do values[first + i - 1] = some[i] end
+end
+for i, key in ipairs(wanted) do
+    local value = values[i]
+    -- To MGET a value of another type is nothing.
+    if not value then value = redis.pcall('GET', key) end
     if type(value) == 'table' then
-        wrong_type[#wrong_type + 1] = condition[1]
-    elseif value ~= condition[2] then
-        changed[#changed + 1] = condition[1]
+        wrong_type[#wrong_type + 1] = key
+    elseif value ~= work[2][i] then
+        changed[#changed + 1] = key
     end
 end
 if #changed + #wrong_type > 0 then return {'conflict', changed, wrong_type} end
 -- Whatever could refuse the whole (read-only, out of memory) refuses the first write, before anything is written.
 -- A key of the wrong type must not stop the queue: that one operation is reported, the rest goes on.
-local written, failed, foreign = false, {}, {}
-for _, operation in ipairs(work[2]) do
+local written, failed, foreign, lengths = false, {}, {}, {}
+for number, operation in ipairs(work[3]) do
     if not foreign[operation[2]] then
         local reply = redis.pcall(unpack(operation))
         if type(reply) == 'table' and reply.err then
@@ -123,16 +157,21 @@ for _, operation in ipairs(work[2]) do
             foreign[operation[2]] = true
             failed[#failed + 1] = operation[1] .. ' ' .. tostring(operation[2]) .. ': ' .. reply.err
         else
-            written = true
+            written, lengths[number] = true, reply
         end
     end
 end
+-- Last, so that a woken gateway finds everything; a lost wake-up costs the wait for its next sweep.
+for _, delivery in ipairs(work[4]) do deliver(delivery, work[3], lengths, work[5]) end
 redis.call('LTRIM', KEYS[1], 0, -count - 1)
 redis.call('HSET', KEYS[2], 'commit', ARGV[3], 'fence', ARGV[3])
 if ARGV[7] ~= '0' then redis.call('SET', KEYS[3], 'owner', 'PX', ARGV[7]) end
 return {'committed', failed, peek(KEYS[1], tonumber(ARGV[8]), tonumber(ARGV[9]), longest)}
 """
 )
+
+for _name, _value in (("MANY", 1000), ("MOST", DELIVERY_BYTES)):
+    _COMMIT = _COMMIT.replace(_name, str(_value))
 
 _RELEASE = """
 -- KEYS: owner, and own liveness where nothing else is owned. ARGV: consumer. The next processor need not wait for the
@@ -166,6 +205,25 @@ class Kind(StrEnum):
     """Messages that have to be moved to their shards: while there are as many shards as the consumer knows of."""
     SHARD = "shard"
     """One shard: only once it was given to the consumer."""
+
+
+class Delivery(NamedTuple):
+    """A gateway that is told of responses to its charge points.
+
+    Attributes:
+        channel: where it hears the responses themselves.
+        wake: where it hears for whom there is something.
+        charge_points: the charge points.
+        operations: for each of them the number of the operation, the first one being 1, that puts responses in its
+            list; 0 where the gateway has to read the list.
+        connections: for each of them the connection that all these responses are for.
+    """
+
+    channel: str
+    wake: str
+    charge_points: list[str]
+    operations: list[int]
+    connections: list[str]
 
 
 class Claim(NamedTuple):
@@ -340,7 +398,11 @@ class RequestQueue:
         return batch
 
     async def commit(
-        self, batch: Batch, conditions: Sequence[tuple[str, str | bool]], operations: Sequence[Operation]
+        self,
+        batch: Batch,
+        conditions: Sequence[tuple[str, str | bool]],
+        operations: Sequence[Operation],
+        deliveries: Sequence[Delivery] = (),
     ) -> Committed | Conflict | Refused:
         """Write `operations` and take `batch` off the queue, provided that every condition holds.
 
@@ -348,6 +410,7 @@ class RequestQueue:
             batch: as `peek`, `wait` or the commit before returned it.
             conditions: string keys and the values that they must still have, `False` for none.
             operations: Redis commands, each with its arguments (text, not bytes: Redis' MessagePack knows no other).
+            deliveries: the gateways that are told of the responses among the operations.
 
         Returns:
             The result. After an exception, the next `claim` decides: the commit took effect if its number (`attempt`)
@@ -366,7 +429,15 @@ class RequestQueue:
                 number,
                 len(batch.messages),
                 batch.text,
-                _pack((conditions, operations)),
+                _pack(
+                    (
+                        [key for key, _ in conditions],
+                        [value for _, value in conditions],
+                        operations,
+                        deliveries,
+                        self._keys.session(""),
+                    )
+                ),
                 self._lease_ms if renew else 0,
                 *self._peek_limits,
             ],

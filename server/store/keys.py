@@ -58,6 +58,10 @@ class Keys:
         """Channel: something waits for charge points of this server, or for the server itself."""
         return f"{self._prefix}:wake:{server_id}"
 
+    def delivery(self, server_id: str) -> str:
+        """Channel: responses to charge points of this server, as they are put in their lists."""
+        return f"{self._prefix}:delivery:{server_id}"
+
     def correlation(self, message_id: str) -> str:
         """String that lives as long as the timeout: the instance that waits for this answer."""
         return f"{self._prefix}:correlation:{message_id}"

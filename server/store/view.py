@@ -21,6 +21,8 @@ Record = ChargePoint | Connector | Transaction
 R = TypeVar("R", ChargePoint, Connector, Transaction)
 Operation = list[Any]
 """A Redis command and its arguments."""
+SET_AT_ONCE = 500
+"""Keys in one MSET."""
 
 _encode = msgspec.json.Encoder().encode
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
@@ -157,6 +159,12 @@ class Changes(NamedTuple):
     values: dict[str, tuple[str, Record]]
 
 
+def _set_all(values: list[tuple[str, str]]) -> Iterator[Operation]:
+    """Few commands for many keys; Lua cannot hand out any number of arguments."""
+    for first in range(0, len(values), SET_AT_ONCE):
+        yield ["MSET", *(part for pair in values[first : first + SET_AT_ONCE] for part in pair)]
+
+
 class StateView:
     """The read-only view of state for handlers, for one batch; `apply` takes the writes that they return.
 
@@ -274,7 +282,7 @@ class StateView:
         return Changes(
             conditions=[(key, False if (value := known.get(key)) is None else value) for key in self._read],
             operations=[
-                *(["SET", key, value] for key, (value, _) in values.items()),
+                *_set_all([(key, value) for key, (value, _) in values.items()]),
                 *self._index(key for key in values if known.get(key) is None),
                 *self._operations,
             ],

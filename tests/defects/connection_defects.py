@@ -116,8 +116,8 @@ def applied_twice_after_a_lost_commit_reply() -> None:
     request_queue._commit = Script(replaced(request_queue._COMMIT, "redis.call('LTRIM', KEYS[1], 0, -count - 1)\n", ""))
     sound = RequestQueue.commit
 
-    async def commit(self: RequestQueue, batch: Any, conditions: Any, operations: Any) -> Any:
-        result = await sound(self, batch, conditions, operations)
+    async def commit(self: RequestQueue, batch: Any, *work: Any) -> Any:
+        result = await sound(self, batch, *work)
         if isinstance(result, Committed):
             await self._wire.execute("LTRIM", self._keys.requests, 0, -len(batch.messages) - 1)
             return Committed(await self.peek(), result.failed)

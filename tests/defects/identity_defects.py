@@ -317,7 +317,7 @@ def an_unreadable_record_is_remembered() -> None:
 @defect("R15.7", OTHER_TYPE, says=r"^responses: .*(not answered|No answer|could not)")
 def a_list_of_another_type_stops_the_gateway() -> None:
     """Answers that stand in no list make each look for answers fail."""
-    text = replaced(tail.TAIL, "look = {}, 0, 0, 0, redis.pcall", "look = {}, 0, 0, 0, redis.call")
+    text = replaced(tail.TAIL, "look = {}, 0, 0, redis.pcall", "look = {}, 0, 0, redis.call")
     response_delivery._take = Script(response_delivery._TAKE.replace(tail.TAIL, text))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from catalogue import defect
 from failover_defects import AMNESIA
+from queue_defects import replaced
 from redis.exceptions import RedisError
 
 from server.correlation import commands
@@ -55,13 +56,14 @@ def a_push_whose_reply_is_lost_is_given_up() -> None:
 @defect("R16.9", LOST, says=r"[1-9]\d* without an answer", longest_wait=30.0)
 def answers_are_taken_before_they_are_sent() -> None:
     """A gateway takes answers out of the list when it reads them: a reply that is lost takes them along."""
-    response_delivery._take = Script(
-        response_delivery._TAKE.replace(
-            "        budget = budget - bytes\n",
-            "        budget = budget - bytes\n"
-            "        if #batch > 0 then redis.call('LTRIM', list, 0, -#batch - 1) end\n",
-        ).replace("if sent > 0 and still(", "if false and still(")
+    text = replaced(
+        response_delivery._TAKE,
+        "        budget = budget - bytes\n",
+        "        budget = budget - bytes\n        if #batch > 0 then redis.call('LTRIM', list, 0, -#batch - 1) end\n",
     )
+    response_delivery._take = Script(replaced(text, "if sent > 0 then take_out(", "if false then take_out("))
+    delivery = response_delivery.ResponseDelivery
+    delivery.offer = lambda self, session, *_, **__: self.wake(session)
 
 
 @defect("R16.9", ONCE, says=r"Received 1 times, expected 0.* wrong_commands: required == 0")

@@ -9,7 +9,6 @@ from typing import Any
 from catalogue import defect
 
 from server.errors import ErrorCode, InvalidMessage
-from server.ocpp import envelope
 from server.processor.processor import Effects, Processor
 from server.processor.request_queue import Batch
 
@@ -26,14 +25,14 @@ MEMORY = "Memory Stays Stable Under Invalid Messages"
 
 def die_on(recognise: Callable[[bytes], bool]) -> None:
     """End the process, as an unhandled error in another language would, at such a message."""
-    sound = envelope.parse
+    sound = Processor._parse
 
-    def parse(raw: bytes, **options: Any) -> Any:
-        if recognise(raw):
+    def parse(self: Processor, raw: Any) -> Any:
+        if isinstance(raw, bytes) and recognise(raw):
             os._exit(2)
-        return sound(raw, **options)
+        return sound(self, raw)
 
-    envelope.parse = parse
+    Processor._parse = parse
 
 
 def report_refusals(change: Callable[[list[InvalidMessage]], list[InvalidMessage]]) -> None:

@@ -176,7 +176,9 @@ class TestView:
             ("ocpp:connector:CP:1", False),
         ]
         assert changes.operations[-1] == ["SADD", "s", 1]
-        sets = {key: json.loads(value) for name, key, value in changes.operations[:-1] if name == "SET"}
+        (name, *pairs), *_ = changes.operations
+        assert name == "MSET"
+        sets = {key: json.loads(value) for key, value in zip(pairs[::2], pairs[1::2], strict=True)}
         assert sets["ocpp:connector:CP:1"]["status"] == "Charging"
         seen = sets["ocpp:chargepoint:CP"]
         assert (seen["version"], seen["last_seen"], seen["is_online"], seen["vendor"]) == (5, NOW, True, "V")

@@ -34,6 +34,7 @@ FLOORS = (
     {"redis", "profile", "ocpp"},
     {"transport", "system", "ledger", "evidence"},
     {"load", "faults", "correlation", "charge_points", "state", "report"},
+    {"live"},
     {"check", "run", "init"},
     {"cli"},
 )

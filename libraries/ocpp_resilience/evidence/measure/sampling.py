@@ -92,7 +92,8 @@ class Sampler:
         self._every = every
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._output = file.open("ab") if file else None
+        # Unbuffered: the live page reads it meanwhile.
+        self._output = file.open("ab", buffering=0) if file else None
         looks: list[Callable[[], None]] = [self._look_at_processes] if processes else []
         looks += [lambda source=source: self._look_at(source) for source in sources]  # type: ignore[misc]
         self._threads = [
