@@ -116,14 +116,6 @@ class Intake:
         if self._timer is not None:
             # The read was under way when reading was paused.
             self._backlog += data
-        elif len(data) <= SLICE_BYTES:
-            # The usual read: one slice.
-            self._refill()
-            before = self.messages
-            connection.feed(data)
-            self._tokens -= self.messages - before
-            if self._limited:
-                self._wait(connection, b"")
         else:
             self._take(connection, data)
 

@@ -9,30 +9,18 @@ from enum import StrEnum
 from typing import Any
 
 import structlog
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import NegotiationError, PayloadTooBig, ProtocolError, TooManyFragments
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Event, State
-from websockets.streams import StreamReader
 
 from server.gateway.flow_control import FlowControl, Intake
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # where there is no wheel with it
-    from websockets.utils import apply_mask
 
 logger = structlog.get_logger()
 
 MOST_UNSENT = 1024 * 1024
 """Maximum number of bytes in the write buffer, beyond the operating system's buffers; a peer that exceeds it is
 dropped."""
-_WHOLE = frozenset({0x80 | Opcode.TEXT, 0x80 | Opcode.BINARY})
-_TEXT = 0x80 | Opcode.TEXT
-_MASKED, _LENGTH_FOLLOWS = 0x80, 126
-_SHORT_HEADER, _LONG_HEADER = 6, 8
-"""First byte and length, both with their flags, a length of two bytes if it follows, and the mask."""
-_AT_EOF = StreamReader.at_eof.__code__
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], CloseCode], ...] = (
     ((ProtocolError,), CloseCode.PROTOCOL_ERROR),
@@ -170,7 +158,11 @@ class Socket(ServerConnection):
         self._intake.messages += 1
         if isinstance(event, Frame) and event.opcode in {Opcode.TEXT, Opcode.BINARY}:
             if event.fin and not self.queued and self.take is not None:
-                self._hand_over(bytes(event.data))
+                try:
+                    self.take(bytes(event.data))
+                except Exception:
+                    logger.exception("frame_failed", charge_point_id=self.gateway_id)
+                    self.begin_close(CloseCode.INTERNAL_ERROR, "")
                 return
             self.queued += 1
         super().process_event(event)
@@ -183,46 +175,10 @@ class Socket(ServerConnection):
     def feed(self, data: bytes) -> None:
         """Process received bytes, as far as flow control allows."""
         self.heard = time.monotonic()
-        message = self._whole_message(data)
-        if message is None:
-            super().data_received(data)
-            # Pongs, one for each ping, do not go out through `push`.
-            self._is_read()
-        else:
-            self._intake.messages += 1
-            self._hand_over(message)
-        if self.protocol.state is not State.OPEN:
-            self.look_if_over()
-
-    def _whole_message(self, data: bytes) -> bytes | None:
-        """The message in `data`, if that is one whole masked data frame (RFC 6455 section 5.2) and nothing else.
-
-        Nearly all reads are that. `websockets` parses any other, and what comes while it is in the middle of a frame or
-        of a fragmented message.
-        """
-        size = len(data)
-        if size < _SHORT_HEADER or data[0] not in _WHOLE or self.take is None or self.queued:
-            return None
-        length, header = data[1] - _MASKED, _SHORT_HEADER
-        if length == _LENGTH_FOLLOWS and size >= _LONG_HEADER:
-            length, header = int.from_bytes(data[2:4], "big"), _LONG_HEADER
-        protocol = self.protocol
-        if (
-            size - header != length
-            or (protocol.max_message_size is not None and length > protocol.max_message_size)
-            or protocol.state is not State.OPEN
-            or not _between_frames(protocol.parser)
-        ):
-            return None
-        return apply_mask(data[header:], data[header - 4 : header])
-
-    def _hand_over(self, message: bytes) -> None:
-        try:
-            assert self.take is not None  # noqa: S101 - or nothing is handed over
-            self.take(message)
-        except Exception:
-            logger.exception("frame_failed", charge_point_id=self.gateway_id)
-            self.begin_close(CloseCode.INTERNAL_ERROR, "")
+        super().data_received(data)
+        # Pongs, one for each ping, do not go out through `push`.
+        self._is_read()
+        self.look_if_over()
 
     def eof_received(self) -> None:
         """Nothing will come any more."""
@@ -278,18 +234,7 @@ class Socket(ServerConnection):
         """Send a text frame without waiting; `False` if the connection is no longer open."""
         if self.protocol.state is not State.OPEN or not self._is_read():
             return False
-        length = len(frame)
-        if length < _LENGTH_FOLLOWS:
-            header = bytes((_TEXT, length))
-        elif length < 1 << 16:
-            header = b"%c%c%b" % (_TEXT, _LENGTH_FOLLOWS, length.to_bytes(2, "big"))
-        else:
-            header = b"%c%c%b" % (_TEXT, _LENGTH_FOLLOWS + 1, length.to_bytes(8, "big"))
-        try:
-            self.transport.write(header + frame)
-        except RuntimeError:
-            # uvloop's own for a transport that a reset has closed in this turn of the loop.
-            return False
+        broadcast((self,), frame, text=True)
         return True
 
     def ping_now(self) -> None:
@@ -303,13 +248,6 @@ class Socket(ServerConnection):
         if self.protocol.state is State.OPEN:
             self.protocol.send_close(code, reason)
             self.send_data()
-
-
-def _between_frames(parser: Any) -> bool:
-    """Whether the parser of `websockets` waits for the first byte of a frame; tests say when that moves."""
-    inner = parser.gi_yieldfrom
-    waiting = inner and inner.gi_yieldfrom
-    return waiting is not None and waiting.gi_code is _AT_EOF
 
 
 def address_of(connection: ServerConnection) -> str:
