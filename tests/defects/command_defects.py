@@ -182,7 +182,7 @@ def an_error_does_not_end_the_outstanding_command() -> None:
     Gateway._received, CommandQueue.answered = received, note
 
 
-@defect("R14.1", HOLDS_UP, says=r"Commands came in another order")
+@defect("R14.1", HOLDS_UP, says=r"Other commands came, or in another order")
 def the_newest_command_is_sent_first() -> None:
     """Of the commands that wait for their turn, the last one comes first."""
 
