@@ -254,7 +254,7 @@ def commands_are_for_any_connection() -> None:
     commands._round = Script(replaced(commands._ROUND, "if connection then message", "if false then message"))
 
 
-@defect("R14.9", OLDER, says=r"have another outcome.* 408 |callers have not been told anything")
+@defect("R14.9", OLDER, says=r"have a different outcome.* 408 |callers have no outcome")
 def callers_are_not_told_of_a_move() -> None:
     """A charge point that is connected to another gateway by now counts as the one that the command was sent to."""
     sound = Commands._compare
