@@ -76,9 +76,7 @@ class Outcome:
 def main(programs: Mapping[str, Program] = PROGRAMS, *, all_seconds: float = ALL_SECONDS) -> int:
     """Run the parts; returns the exit status."""
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    arguments.add_argument(
-        "--only", action="append", choices=list(programs), help="this part, and not all (repeatable)"
-    )
+    arguments.add_argument("--only", action="append", choices=list(programs), help="only this part (repeatable)")
     arguments.add_argument("--longer", type=float, default=1.0, help="times the usual rounds and seconds (default 1)")
     arguments.add_argument("--connections", type=int, help="charge points that the part 'scale' holds (10,000)")
     arguments.add_argument("--output", type=Path, default=OUTPUT, help=f"the figures as JSON (default {OUTPUT})")

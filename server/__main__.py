@@ -14,7 +14,7 @@ CANNOT_START = 2
 
 
 def main() -> int:
-    """Run until told to stop; 0 after a clean stop, 2 where the settings do not allow a start."""
+    """Run until stopped; returns 0 after a clean stop, 2 for invalid settings."""
     try:
         settings = Settings.from_environment()
     except SettingError as error:

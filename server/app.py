@@ -42,7 +42,7 @@ SHUTDOWN_SECONDS_AWAY = 2.0
 
 
 class Part(Protocol):
-    """A part of the server that is at work until it is told to stop."""
+    """A part of the server that runs until it is stopped."""
 
     async def run(self) -> None:
         """Work until `stop`."""

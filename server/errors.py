@@ -100,6 +100,6 @@ class CorruptState(StateError):
 
 
 def shown(value: object, *, limit: int = 60) -> str:
-    """`value` as it may stand in a reason: quoted where it is text, cut after `limit` characters."""
+    """`value` for an error reason: quoted if it is text, cut after `limit` characters."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"

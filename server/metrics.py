@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 
 class Metrics:
-    """Totals and gauges, in a registry of their own so that instances in one process do not mix."""
+    """Totals and gauges, in a separate registry, so that instances in one process do not mix."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

@@ -33,13 +33,13 @@ class Origins:
             self._hosts = LOOPBACK_NAMES | {own.lower()} if _is_loopback(bound_to) else None
 
     def refuse_origin(self, origin: str | None) -> str | None:
-        """Why a request with this `Origin` header is refused; `None` if it may go on."""
+        """The reason to refuse a request with this `Origin` header; `None` if it is allowed."""
         if origin is None or origin.lower().rstrip("/") in self._origins:
             return None
         return "requests of web pages of this origin are refused; ALLOWED_ORIGINS lists the allowed ones"
 
     def refuse_host(self, host: str | None) -> str | None:
-        """Why a request with this `Host` header is refused; `None` if it may go on."""
+        """The reason to refuse a request with this `Host` header; `None` if it is allowed."""
         if self._hosts is None or _name(host or "") in self._hosts:
             return None
         return "this host name is refused; ALLOWED_HOSTS lists the allowed ones"

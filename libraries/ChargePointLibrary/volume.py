@@ -308,7 +308,7 @@ class Volume(ConnectingComponent):
                 limit=limit,
             ),
         )
-        sessions: list[Session] = all_succeeded(results, "charging sessions did not come to their end")
+        sessions: list[Session] = all_succeeded(results, "charging sessions did not end")
         logger.info(f"{counted(len(sessions), 'session')} charged, slowest {max(s.seconds for s in sessions):.2f} s.")
         return sessions
 

@@ -142,7 +142,7 @@ class Api(Component):
             for each in connected
             if times[each] != 1
         ]
-        found += [f"{each} is listed as connected, and is gone" for each in gone if times[each]]
+        found += [f"{each} is listed as connected, but has disconnected" for each in gone if times[each]]
         tolerance = server.target.behaviour.clock_tolerance
         span = Within(since - tolerance, time.time() + tolerance)
         for entry in entries:

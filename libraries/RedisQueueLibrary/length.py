@@ -76,7 +76,7 @@ class Length(QueueComponent):
         try:
             waits.wait_until_empty(queue, timeout)
         except WaitTimeout as late:
-            logger.warn(f"{late}. What this run has left is removed, for the tests that follow.")
+            logger.warn(f"{late}. The remaining messages of this run are removed for the following tests.")
             queue.remove_leftovers(timeout=5)
             waits.wait_until_empty(queue, timedelta(0))
             return True

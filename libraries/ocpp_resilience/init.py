@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Make a folder with the suites, the resources with their sentences, a commented profile of a "
         f"system ({PROFILE}), a recipe for GitHub Actions and a README. Change all of it as you like.",
     )
-    parser.add_argument("folder", type=Path, help="the new folder; it must not hold anything yet")
+    parser.add_argument("folder", type=Path, help="the new folder; it must not exist or has to be empty")
     folder: Path = parser.parse_args(arguments).folder
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

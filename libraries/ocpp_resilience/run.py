@@ -82,12 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--fail-unless",
         choices=("ready", "not-missed"),
         default="ready",
-        help="what ends with 0: `ready` (default), or `not-missed`, which a run that is undecided is, too",
+        help="result that exits with 0: `ready` (default), or `not-missed`, which includes undecided runs",
     )
     parser.add_argument("--junit", type=Path, metavar="FILE", help="JUnit XML with tests and requirements")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="add a summary in Markdown to this file")
     parser.add_argument("--live", action="store_true", help="show the run on a page on 127.0.0.1 while it goes on")
-    parser.add_argument("--release", action="store_true", help="with the full soak and all repetitions; it decides")
+    parser.add_argument("--release", action="store_true", help="full soak and all repetitions, for a decision")
     parser.add_argument("--target", metavar="PROFILE", help="name or path of the profile; the bundled server")
     parser.add_argument(
         "--protocol",

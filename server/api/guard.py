@@ -50,7 +50,7 @@ class Guard:
 
     @property
     def most(self) -> int:
-        """Requests that may be unfinished now: the gateway may have raised the limit meanwhile."""
+        """The allowed number of unfinished requests; the gateway may have raised the file limit since the start."""
         return min(self._most, descriptors.for_requests())
 
     def begin(self, connection: GuardedConnection) -> None:
@@ -117,7 +117,7 @@ class GuardedConnection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """A request goes on, or is whole."""
+        """A request continues or is complete."""
         if self.transport.is_closing():
             return
         self._begun = True
@@ -134,7 +134,7 @@ class GuardedConnection(H11Protocol):
         self._flush_within(self._guard.timeout)
 
     def shutdown(self) -> None:
-        """A request that has not come in full cannot be waited for, nor a client that does not read."""
+        """Do not wait for incomplete requests and clients that do not read."""
         if self._unfinished and self._begun:
             self.cut(503, "the server stops")
         else:

@@ -209,7 +209,7 @@ def _unreadable(problems: Sequence[CorruptState]) -> str:
 
 
 def need_redis(link: RedisLink) -> None:
-    """Refuse at once while Redis is away, rather than after a timeout."""
+    """Refuse immediately while Redis is away, instead of after a timeout."""
     if not link.healthy:
         raise HTTPException(503, "Redis is not available")
 
@@ -313,7 +313,7 @@ def _whole(value: Any) -> Any:
 
 
 async def while_listened_to(request: Request, work: Awaitable[T]) -> T:
-    """Await `work` for as long as the client is there; it is cancelled when the client goes away."""
+    """Await `work` while the client is connected; it is cancelled when the client disconnects."""
     working = asyncio.ensure_future(work)
     listening = asyncio.ensure_future(_gone(request))
     try:

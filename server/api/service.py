@@ -1,4 +1,4 @@
-"""Health, metrics and inspection. No handler here asks Redis: they answer at once in every state of Redis."""
+"""Health, metrics and inspection. These handlers do not use Redis, so they always answer immediately."""
 
 from __future__ import annotations
 

@@ -388,7 +388,7 @@ class Commands:
         self._wanted.set()
 
     async def run(self) -> None:
-        """Work until `stop`. Redis being away is waited out; commands are refused meanwhile."""
+        """Run until `stop`. During an outage of Redis it waits, and commands are refused."""
         self._link.expect(NAME)
         failing = True  # until the first round trip
         while not self._stopping or ((self._open or self._notes) and time.monotonic() < self._deadline):

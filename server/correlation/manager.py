@@ -64,7 +64,7 @@ class ChargePointDisconnected(CorrelationError):
 
 
 class DuplicateMessageId(CorrelationError):
-    """The message id is waited for already, or was a short while ago: an answer could not be told apart."""
+    """The message id is pending, or was pending recently, so an answer would be ambiguous."""
 
 
 class CallErrorReceived(CorrelationError):

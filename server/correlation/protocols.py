@@ -57,7 +57,7 @@ class Protocols:
         return await asyncio.shield(found)
 
     async def close(self) -> None:
-        """Stop looking; callers that still wait get an error."""
+        """Stop; callers that still wait get an error."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

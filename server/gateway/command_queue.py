@@ -72,7 +72,7 @@ class CommandQueue:
 
     @staticmethod
     def drop(session: Session) -> None:
-        """Forget the commands of a session that is over; the disconnect event tells their callers."""
+        """Drop the commands of an ended session; the disconnect event informs their callers."""
         if session.commands:
             logger.info("commands_dropped", charge_point_id=session.charge_point_id, count=len(session.commands))
         session.commands = None

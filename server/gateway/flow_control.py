@@ -61,7 +61,7 @@ class FlowControl:
 
     @property
     def full(self) -> bool:
-        """Whether there are as many connections as the process can have beside its other work."""
+        """Whether the process has as many connections as it can serve besides its other work."""
         return self.connections > descriptors.for_charge_points()
 
     def note(self, event: str, charge_point_id: str) -> None:

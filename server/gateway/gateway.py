@@ -77,7 +77,7 @@ _read_delivered = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, int, list[s
 
 
 class Gateway:
-    """Serves charge points until it is told to stop.
+    """Serves charge points until it is stopped.
 
     Args:
         link: for Redis, and to know how it is.
@@ -194,7 +194,7 @@ class Gateway:
         return int(listener.getsockname()[1])
 
     def check(self) -> None:
-        """Redis is there, perhaps again: see that it knows of every session."""
+        """Redis is available, perhaps again: make sure that it has every session."""
         self._registry.check()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Tells Redis which charge points are connected to this gateway."""
+"""Keeps the charge points that are connected to this gateway in Redis."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ class SessionRegistry:
         self._wanted.set()
 
     def stop(self) -> None:
-        """End `run` once everything is told, or after a second."""
+        """End `run` when all changes are written, or after a second."""
         self._stopping = True
         self._deadline = time.monotonic() + LAST_WORDS_SECONDS
         self._wanted.set()

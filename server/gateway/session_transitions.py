@@ -70,7 +70,7 @@ class SessionTransitions:
         return session
 
     def replaced(self, session: Session) -> None:
-        """Close a session whose charge point has connected again since, here or elsewhere."""
+        """Close a session whose charge point has reconnected, here or at another gateway."""
         if not session.closed:
             logger.info("connection_replaced", charge_point_id=session.charge_point_id)
             self.close(session, CloseCode.POLICY_VIOLATION, "replaced by a newer connection")

@@ -62,7 +62,7 @@ class Refusal(StrEnum):
 
 
 class Socket(ServerConnection):
-    """A WebSocket that knows when something last came over it, and hands over messages that come in one frame at once.
+    """A WebSocket that records the time of the last received data and passes on single-frame messages immediately.
 
     Only what comes in fragments, and what comes behind that or before anybody takes messages, goes the long way of
     `recv`: through a queue, and a task that has to be woken for each message.

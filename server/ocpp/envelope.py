@@ -189,7 +189,7 @@ def _charge_point_id(value: Any, present: bool, field: str, version: Version) ->
 
 
 def unusable_answer(invalid: InvalidMessage) -> CallError | None:
-    """The CALLERROR for the caller of a command whose answer was set aside; `None` if it is no such answer."""
+    """The CALLERROR for the caller of a command with an invalid answer; `None` for other messages."""
     if invalid.charge_point_id is None or invalid.command_id is None:
         return None
     description = f"the charge point's answer cannot be used: {invalid.reason}"

@@ -70,7 +70,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reports_unreadable_results(self) -> bool:
-        """Whether a CALLRESULT that cannot be read gets a CALLRESULTERROR (OCPP-J 2.1 section 4.2.4)."""
+        """Whether an unreadable CALLRESULT is answered with a CALLRESULTERROR (OCPP-J 2.1 section 4.2.4)."""
         return CALLRESULTERROR in self.message_types
 
 

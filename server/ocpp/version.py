@@ -143,12 +143,12 @@ class Version:
         return _once(call, view, action.handle) if action.repeatable else action.handle(call, view)
 
     def reads(self, call: Call, keys: Keys) -> list[str | Starts]:
-        """The keys and index entries that handling `call` will ask for, as far as its payload tells."""
+        """The keys and index entries that handling `call` needs, as far as its payload determines them."""
         return [keys.charge_point(call.charge_point_id), *self.actions[call.action].reads(call, keys)]
 
 
 def _once(call: Call, view: StateView, handle: Handler) -> Outcome:
-    """Handle `call`, unless it is the last one sent again: that gets the same answer and changes nothing.
+    """Handle `call`. A repetition of the last one gets the same answer and changes nothing.
 
     A charge point that has no answer sends the same frame again, also over a new connection. It has one CALL
     outstanding, so remembering the last one is enough; the memory is part of its record and written with the effects.

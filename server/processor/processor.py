@@ -282,7 +282,7 @@ class Processor(QueueConsumer):
         forwarded: dict[str, list[str]],
         effects: Effects,
     ) -> None:
-        """Tell the caller of a command at once that its answer cannot be used, instead of letting it time out."""
+        """Inform the caller of a command immediately about an invalid answer, instead of letting it time out."""
         error = envelope.unusable_answer(invalid)
         if error is None:
             return

@@ -55,7 +55,7 @@ class QueueConsumer:
         self.in_flight = 0
 
     def stop(self) -> None:
-        """End `run` after the batch at hand; one that waits stops at once."""
+        """End `run` after the current batch; a waiting one stops immediately."""
         self._stopping = True
         if self._idle is not None and not self._cut:
             self._cut = True

@@ -336,7 +336,7 @@ class RequestQueue:
         return self._most_messages, self._most_bytes, self._longest
 
     def shrink(self) -> None:
-        """Hand out batches of half the size: the last one met a conflict, or did not get through in time."""
+        """Hand out batches of half the size, because the last one met a conflict or took too long."""
         self._most_messages = max(1, self._most_messages // 2)
         self._most_bytes = max(1, self._most_bytes // 2)
 
@@ -457,7 +457,7 @@ class RequestQueue:
             await self._wire.replicated(self._replicas)
 
     async def release(self) -> None:
-        """Let go of the queue, so that the next processor takes over at once."""
+        """Release the queue, so that the next processor takes over immediately."""
         alive = [self._keys.consumer(self.consumer)] if self._kind is Kind.WHOLE else []
         await _release(self._wire, [self._owner, *alive], [self.consumer])
 

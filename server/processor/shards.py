@@ -157,7 +157,7 @@ class ShardOwnership:
         return ShardCheck(sorted(mine), give, waiting)
 
     async def leave(self) -> None:
-        """Remove the sign of life at shutdown, so that other processes take over at once."""
+        """Remove the liveness key at shutdown, so that other processes take over immediately."""
         await _leave(self.wire, [self._keys.processors, self._keys.consumer(self.consumer)], [self.consumer])
 
 

@@ -272,7 +272,7 @@ class RedisLink:
             self._failing.add(by)
 
     def succeeded(self, by: str) -> None:
-        """A round trip of the part `by` worked: Redis is there and takes its commands."""
+        """A round trip of the part `by` worked: Redis is available and accepts its commands."""
         if self.healthy:
             return
         self._failing.discard(by)
@@ -289,7 +289,7 @@ class RedisLink:
             logger.info("redis_connected", reconnects=self.reconnects)
 
     def leaves(self, by: str) -> None:
-        """The part `by` has ended while others go on: its last failure does not count any more."""
+        """The part `by` has ended while others continue: its last failure no longer counts."""
         self._failing.discard(by)
 
     async def recover(self, error: RedisError, by: str, *wires: RedisWire) -> None:

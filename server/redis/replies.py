@@ -49,7 +49,7 @@ class Replies(asyncio.Protocol):
     # --- what the event loop calls ------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes; the caller that waits longest gets the first reply."""
+        """Parse received bytes; replies go to the waiting callers in order."""
         try:
             self._parser.feed(data)
             while (reply := self._parser.gets()) is not _INCOMPLETE:
@@ -143,7 +143,7 @@ class Replies(asyncio.Protocol):
         self._transport.abort()
 
     def close(self) -> None:
-        """Give the connection up at once; outstanding replies fail."""
+        """Abort the connection; outstanding replies fail."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -22,7 +22,7 @@ end}, {__index = redis})
 
 
 class Script:
-    """One script. Where it meets a key of the wrong type, its error names the command and the key.
+    """One script. Its error for a key of the wrong type names the command and the key.
 
     Args:
         text: the Lua source.

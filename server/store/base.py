@@ -35,7 +35,7 @@ __all__ = [
 
 
 class StateUnavailable(StateError):
-    """The store cannot be reached, or is there and takes no commands (still loading, busy, wrong password)."""
+    """The store cannot be reached, or does not accept commands (still loading, busy, wrong password)."""
 
 
 class StateTimeout(StateError):
@@ -100,7 +100,7 @@ class StateStore(Protocol):
         """Remove a charge point, its connectors, its transactions and its configuration."""
 
     async def list_charge_points(self, *, problems: list[CorruptState] | None = None) -> list[ChargePoint]:
-        """Every charge point, by id; corrupt ones are added to `problems`, or raised where that is not given."""
+        """Every charge point, by id; corrupt ones are added to `problems`, or raised without that argument."""
 
     async def get_connector(self, charge_point_id: str, connector_id: int | str) -> Connector:
         """Read a connector."""

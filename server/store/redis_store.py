@@ -221,7 +221,7 @@ class RedisStateStore:
         reply_timeout: float = REPLY_TIMEOUT,
         connections: int = CONNECTIONS,
     ) -> Self:
-        """A store with connections of its own; `close` ends them.
+        """A store with separate connections; `close` ends them.
 
         Args:
             url: where Redis is.

@@ -171,7 +171,7 @@ def who_was_taken_over_is_offline() -> None:
     )
 
 
-@defect("R15.1", WHO, says=r"is listed as connected, and is gone.* wrong_connections: required == 0")
+@defect("R15.1", WHO, says=r"is listed as connected, but has disconnected.* wrong_connections: required == 0")
 def sessions_outlive_their_connection_by_half_a_minute() -> None:
     """The session of a charge point that has left is not removed, and expires."""
     rewritten(

@@ -117,9 +117,7 @@ def an_unanswered_command_is_sent_again_after_a_reconnect() -> None:
     at_the_next_connection(repeat)
 
 
-@defect(
-    "R14.5", END, AT_GATEWAY, says=r"callers have not been told anything|Expected each command to get its own answer"
-)
+@defect("R14.5", END, AT_GATEWAY, says=r"callers have no outcome|Expected each command to get its own answer")
 def a_command_stays_outstanding_over_connections() -> None:
     """A newer connection begins with the command of the one before as its outstanding one."""
 
@@ -129,7 +127,7 @@ def a_command_stays_outstanding_over_connections() -> None:
     at_the_next_connection(inherit)
 
 
-@defect("R14.5", END, says=r"The caller has not been told anything|callers have not been told anything")
+@defect("R14.5", END, says=r"The caller has no outcome|callers have no outcome")
 def callers_are_not_told_of_a_takeover() -> None:
     """A charge point that is connected counts as the one that the command was sent to."""
     sound = Commands._compare
@@ -163,7 +161,7 @@ def gateways_find_sessions_by_the_beginning_of_ids() -> None:
     Gateway.wake, ResponseDelivery._sweep = wake, sweep
 
 
-@defect("R14.1", TOLD, says=r"Expected each command to get its own|callers have not been told anything")
+@defect("R14.1", TOLD, says=r"Expected each command to get its own|callers have no outcome")
 def an_error_does_not_end_the_outstanding_command() -> None:
     """After a CALLERROR of a charge point the gateway goes on waiting, and sends no further command."""
     sound = Gateway._received
@@ -256,7 +254,7 @@ def commands_are_for_any_connection() -> None:
     commands._round = Script(replaced(commands._ROUND, "if connection then message", "if false then message"))
 
 
-@defect("R14.9", OLDER, says=r"have another outcome.* 408 |callers have not been told anything")
+@defect("R14.9", OLDER, says=r"have a different outcome.* 408 |callers have no outcome")
 def callers_are_not_told_of_a_move() -> None:
     """A charge point that is connected to another gateway by now counts as the one that the command was sent to."""
     sound = Commands._compare

@@ -257,7 +257,7 @@ def hangs_up_when_redis_goes() -> None:
     Gateway.__init__ = init
 
 
-@defect("R16.6", REFUSED, says=r"The caller has not been told anything; GetConfiguration")
+@defect("R16.6", REFUSED, says=r"The caller has no outcome; GetConfiguration")
 def commands_wait_for_redis() -> None:
     """Without Redis the caller of a command waits until its time is up."""
     sound = Commands.send

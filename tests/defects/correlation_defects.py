@@ -31,7 +31,7 @@ DEFAULT = "The Default Timeout Is Thirty Seconds"
 SHUTDOWN = "A Shutdown Fails The Waiting Callers And Leaves Nothing"
 
 
-@defect("R14.2", EXPIRES, says=r"50 of 50 callers have not been told anything")
+@defect("R14.2", EXPIRES, says=r"50 of 50 callers have no outcome")
 def correlations_never_expire() -> None:
     """A command without an answer never times out."""
     CorrelationManager.expire = lambda self, most=0: 0
@@ -41,7 +41,7 @@ def correlations_never_expire() -> None:
 @defect(
     "R14.2",
     DEFAULT,
-    says=r"The caller has not been told anything; GetConfiguration|no HTTP answer within 45 s.* expiry_delay: required",
+    says=r"The caller has no outcome; GetConfiguration|no HTTP answer within 45 s.* expiry_delay: required",
     longest_wait=45,
     timing=True,
 )
@@ -154,13 +154,13 @@ def correlations_are_large() -> None:
     CorrelationManager.register = register
 
 
-@defect("R14.5", CLEANS_UP, says=r"by a CALLERROR: 20 of 20 callers have not been told anything")
+@defect("R14.5", CLEANS_UP, says=r"by a CALLERROR: 20 of 20 callers have no outcome")
 def a_callerror_does_not_end_the_wait() -> None:
     """Only a CALLRESULT counts as an answer."""
     CorrelationManager.fail = lambda self, *arguments, **options: Verdict.DELIVERED
 
 
-@defect("R14.5", SHUTDOWN, says=r"Expected HTTP status 503 for each of 20 commands, 20 have another outcome")
+@defect("R14.5", SHUTDOWN, says=r"Expected HTTP status 503 for each of 20 commands, 20 have a different outcome")
 def shutdown_forgets_who_waits() -> None:
     """Waiting callers get no response when the server stops."""
     CorrelationManager.close = lambda self: 0
@@ -268,7 +268,7 @@ def race_of_answer_and_expiry() -> None:
     CorrelationManager.resolve = resolve
 
 
-@defect("R14.5", CLEANS_UP, says=r"by a disconnect: 20 of 20 callers have not been told anything")
+@defect("R14.5", CLEANS_UP, says=r"by a disconnect: 20 of 20 callers have no outcome")
 def disconnects_are_not_noticed() -> None:
     """Commands to a charge point that is gone wait for their timeout."""
     Commands._compare = lambda *_: None

@@ -118,7 +118,9 @@ def stops_without_a_verdict() -> None:
     changed_answer("StopTransaction", lambda answer: {})
 
 
-@defect("R13.8", SHAPES, says=r"transactionId: \d+ for a repeated start, which had got \d+.* wrong_answers: required")
+@defect(
+    "R13.8", SHAPES, says=r"transactionId: \d+ for a repeated start, which was answered \d+.* wrong_answers: required"
+)
 def repeated_starts_are_new_ones() -> None:
     """A start that comes again under a new message id makes another transaction."""
     sound = transactions.start_transaction

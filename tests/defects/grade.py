@@ -256,12 +256,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the suites against the defect catalogue.")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this defect; may be repeated")
     parser.add_argument("--fraction", type=float, default=1.0, help="this part of the catalogue, chosen at random")
-    parser.add_argument("--seed", type=int, help="of the choice; without one, the day decides")
-    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which no further one is begun")
-    parser.add_argument("--steady", action="store_true", help="only those in which the machine's speed has no part")
-    parser.add_argument("--jobs", type=int, default=3, help="runs side by side (3)")
+    parser.add_argument("--seed", type=int, help="seed of the choice; by default the date")
+    parser.add_argument(
+        "--limit", type=float, default=float("inf"), help="seconds after which no further defect is started"
+    )
+    parser.add_argument("--steady", action="store_true", help="only defects that do not depend on the machine's speed")
+    parser.add_argument("--jobs", type=int, default=3, help="parallel runs (3)")
     parser.add_argument("--sound", type=int, default=1, help="runs of the sound server (1)")
-    parser.add_argument("--burners", type=int, default=2, help="processes that keep the machine busy beside them (2)")
+    parser.add_argument(
+        "--burners", type=int, default=2, help="processes that keep the machine busy during the runs (2)"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "results", help="folder for grade.json and grade.md")
     options = parser.parse_args()
     if not 0 < options.fraction <= 1:

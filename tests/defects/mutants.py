@@ -336,11 +336,11 @@ def _say(verdict: Verdict) -> None:
 
 def main() -> int:
     """See the module's documentation."""
-    parser = argparse.ArgumentParser(description="Puts mutants of the server before the suites.")
+    parser = argparse.ArgumentParser(description="Runs the suites against mutants of the server.")
     parser.add_argument("--count", type=int, default=20, help="how many mutants (20)")
     parser.add_argument("--seed", type=int, help="of the choice; by chance if not given, and printed")
     parser.add_argument("--under", action="append", type=Path, metavar="PATH", help="only these files or folders")
-    parser.add_argument("--jobs", type=int, default=2, help="mutants side by side (2)")
+    parser.add_argument("--jobs", type=int, default=2, help="parallel mutants (2)")
     parser.add_argument("--list", action="store_true", help="show what would be run, and run nothing")
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "mutants.json", help="file for the verdicts")
     options = parser.parse_args()

@@ -73,7 +73,7 @@ A Command That Is Not Answered Times Out
     ...    GLOB:Expected HTTP status 200 for each of 3 commands, 3 have a different outcome; *: 408*
     ...    Commands Should Have Status    200    ${commands}
     ${commands}    Start Commands    1    timeout=5s
-    Run Keyword And Expect Error    GLOB:The caller has not been told anything; Get*: no answer yet (waited 200 ms)
+    Run Keyword And Expect Error    GLOB:The caller has no outcome; Get*: no answer yet (waited 200 ms)
     ...    Wait For Commands    ${commands}    timeout=200ms
 
 Answers That Nobody Waits For Are Counted

@@ -37,7 +37,7 @@ What A Defect Does To A Queue Is In The Ledger
     [Template]    The Ledger Of A Processor With A Defect Should Say
     lose    lost: Heartbeat '*' of CP-* was acknowledged, but has no answer
     twice    duplicated: Heartbeat '*' of CP-* was answered 2 times
-    swap    out of order: Heartbeat '*' of CP-* was answered after Heartbeat '*' of CP-*, which was sent behind it
+    swap    out of order: Heartbeat '*' of CP-* was answered after Heartbeat '*' of CP-*, which was sent later
     stray    unexpected: result for message '*' of CP-*, which was never sent
 
 

@@ -164,7 +164,7 @@ What Is Out Of Order Is Named
     [Documentation]    Both by the check of everything and by that of the order alone.
     Start Processor    swap
     ${sent}    Queue Messages    BootNotification    Heartbeat
-    VAR    ${swapped}    BootNotification of * was answered after Heartbeat of *, which was queued behind it
+    VAR    ${swapped}    BootNotification of * was answered after Heartbeat of *, which was queued later
     Run Keyword And Expect Error
     ...    GLOB:Not every message was answered*1 out of order; *\nout of order: ${swapped}
     ...    All Messages Should Be Answered    ${sent}    timeout=60s

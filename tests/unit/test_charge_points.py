@@ -356,7 +356,7 @@ class TestMany:
             library.all_calls_should_be_answered(made)
         made = library.send_call_from_all("Authorize", points)
         assert (made.refused, made.codes) == (3, {"NotSupported": 3})
-        with pytest.raises(ExpectationFailed, match=r"3 of 3 charging sessions did not come to their end"):
+        with pytest.raises(ExpectationFailed, match=r"3 of 3 charging sessions did not end"):
             library.charge_whole_sessions(points)
         gateway.hang_up(points[1], 1012)
         library.charge_point_should_be_disconnected(alias=points[1])

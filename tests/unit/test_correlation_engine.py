@@ -349,7 +349,7 @@ def test_unknown_names_are_refused(start: Start, service: RedisService) -> None:
     with pytest.raises(WaitTimeout, match="Expected 1 unanswered commands at the charge points, found 0"):
         library.answer_commands(timeout=0.1)
     library.open_commands(service.url(), "http://127.0.0.1:1", target=str(Path(PROFILE).with_name("fake.yaml")))
-    with pytest.raises(UsageError, match=r"The gateway of target .fake. cannot be simulated: nothing says how"):
+    with pytest.raises(UsageError, match=r"The gateway of target .fake. cannot be simulated: nothing defines how"):
         library.announce_charge_points(1)
     with pytest.raises(UsageError, match="has no HTTP path for 'correlations'"):
         library.get_correlations()

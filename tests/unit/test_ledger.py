@@ -142,7 +142,7 @@ def test_reordered(ledger: Ledger) -> None:
     for seq in (0, 2, 1, 3):
         ledger.answered("CP-1", f"m{seq}")
     assert [str(each) for each in judged(ledger).reordered] == [
-        "Heartbeat 'm1' of CP-1 was answered after Heartbeat 'm2' of CP-1, which was sent behind it"
+        "Heartbeat 'm1' of CP-1 was answered after Heartbeat 'm2' of CP-1, which was sent later"
     ]
 
 
@@ -426,8 +426,8 @@ def test_events_are_sent_in_order_or_marked_offline(ledger: Ledger) -> None:
     events(ledger, SESSION[0], SESSION[2], SESSION[1], SESSION[3])
     assert judged(ledger).details() == [
         (
-            "out of order: TransactionEvent 'e2' of CP-1 was sent behind TransactionEvent 'e1' of CP-1, whose sequence "
-            "number is higher, and is not marked offline"
+            "out of order: TransactionEvent 'e2' of CP-1 was sent after TransactionEvent 'e1' of CP-1, which has a "
+            "higher sequence number, and is not marked offline"
         )
     ]
 

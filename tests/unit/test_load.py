@@ -261,10 +261,10 @@ INVALID = [
     ('[3,"ID",null]', "Heartbeat answer that its schema forbids", True),
     ('[3,"ID",{"currentTime":"now"}]', "Heartbeat answer that its schema forbids", True),
     ('[3,"ID",{},{}]', "CALLRESULT of the wrong length", True),
-    ('[4,"ID",7,"",{}]', "CALLERROR whose code is no text", True),
-    ('[3,["ID"],{}]', "CALLRESULT whose message id is no text", False),
-    ('[4,{"a":1},"InternalError","",{}]', "CALLERROR whose message id is no text", False),
-    ("[3]", "CALLRESULT whose message id is no text", False),
+    ('[4,"ID",7,"",{}]', "CALLERROR whose code is not a text", True),
+    ('[3,["ID"],{}]', "CALLRESULT whose message id is not a text", False),
+    ('[4,{"a":1},"InternalError","",{}]', "CALLERROR whose message id is not a text", False),
+    ("[3]", "CALLRESULT whose message id is not a text", False),
     ("[]", "no OCPP-J message", False),
     ("{}", "no OCPP-J message", False),
     ("null", "no OCPP-J message", False),
@@ -274,7 +274,7 @@ INVALID = [
     ('[3,"ID",{}', "no JSON", False),
     ("[" * 100_000, "no JSON", False),
     ("binary:5b335d", "binary message", False),
-    ('[2,["c"],"Reset",{"type":"Soft"}]', "command whose message id is no text", False),
+    ('[2,["c"],"Reset",{"type":"Soft"}]', "command whose message id is not a text", False),
     ('[2,"c"]', "command that is no CALL", False),
     ('[2,"c",["Reset"],{}]', "command that is no CALL", False),
     ('[2,"c","Reset",null]', "command that is no CALL", False),
@@ -709,7 +709,7 @@ def test_without_a_server_the_load_says_why(load: Callable[..., LoadResult]) -> 
 def test_a_plan_that_cannot_be_run_is_refused() -> None:
     with pytest.raises(UsageError, match="starts with ws://"):
         LoadRun("Load", Plan(url="http://x/{charge_point_id}"))
-    with pytest.raises(UsageError, match="never end"):
+    with pytest.raises(UsageError, match="needs a limit"):
         LoadRun("Load", Plan(url="ws://x/{charge_point_id}"))
     with pytest.raises(UsageError, match="needs one place for the number"):
         LoadRun("Load", Plan(url="ws://x/{charge_point_id}", messages=1, id_pattern="CP"))

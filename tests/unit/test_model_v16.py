@@ -133,7 +133,7 @@ def test_a_repeated_start_gets_the_same_transaction() -> None:
     assert told.start(7) == []
     told.stop(7)
     assert told.start(7) == []
-    assert told.start(8) == ["transactionId: 8 for a repeated start, which had got 7 before"]
+    assert told.start(8) == ["transactionId: 8 for a repeated start, which was answered 7 before"]
 
 
 def test_a_system_may_recognise_a_repeated_start_only_while_it_runs() -> None:

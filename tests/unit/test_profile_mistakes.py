@@ -43,7 +43,7 @@ MISTAKES = {
     "nothing to announce": (
         '  connect:\n    what: up\n    station: "{charge_point_id}"\n',
         "",
-        "field 'announcement.required' is true, and nothing says what is announced (allowed: session (",
+        "field 'announcement.required' is true, but nothing defines the announcement (allowed: session (",
     ),
     "unknown commit key": (
         "redis:\n",
@@ -65,7 +65,7 @@ MISTAKES = {
     "nothing is answered": (
         "redis:\n",
         "commands:\n  accepted: {path: '/results/{command_id}', id: id, statuses: {late: 408}}\nredis:\n",
-        "field 'commands.accepted.statuses' has no state that stands for 200",
+        "field 'commands.accepted.statuses' has no state for 200",
     ),
     "pending and over": (
         "redis:\n",
@@ -83,7 +83,11 @@ MISTAKES = {
         "field 'http.resources[0]' is '/sessions' (allowed: a path with one of {charge_point_id}",
     ),
     "no path": ("health: /up", "health: up", "field 'http.health' is 'up' (allowed: a path that starts with '/')"),
-    "unknown record field": ("vendor: maker", "vndor: maker", "field 'state.charge_point.fields.vndor' is no field of"),
+    "unknown record field": (
+        "vendor: maker",
+        "vndor: maker",
+        "field 'state.charge_point.fields.vndor' is not a field of",
+    ),
     "negative time": ("answer: 5", "answer: -5", "field 'timeouts.answer' is -5 (allowed: a number above 0)"),
     "endless time": ("answer: 5", "answer: .inf", "field 'timeouts.answer' is inf (allowed: a number up to 86400, a"),
     "no time": ("answer: 5", "answer: .nan", "field 'timeouts.answer' is nan (allowed: a number above 0)"),

@@ -149,7 +149,7 @@ def test_cases_are_chosen(tmp_path: Path) -> None:
         ({"requirement": "17.1"}, "'requirement' is not the id of a requirement"),
         ({"code": "FormatViolation"}, "'code' is 'FormatViolation' .allowed: NotImplemented, "),
         ({"comment": "x"}, "'comment' is unknown"),
-        ({"json": {}}, "'raw' has to be there, or one of .*: exactly one, not 2"),
+        ({"json": {}}, "'raw' is required, or one of .*: exactly one, not 2"),
         ({"raw": None}, "'raw' has to be text"),
         ({"raw": "\ud800"}, "'raw' holds half of a surrogate pair"),
         ({"answer": "x"}, "'answer' has to be null, or an object with message_id, and"),

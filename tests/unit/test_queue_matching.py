@@ -181,7 +181,7 @@ def test_answers_are_out_of_order(history: History) -> None:
     assert report.details() == [
         (
             "out of order: Heartbeat of CP-1 (message id a) was answered after Heartbeat of CP-1 (message id c), "
-            "which was queued behind it"
+            "which was queued later"
         )
     ]
 

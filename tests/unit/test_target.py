@@ -281,7 +281,7 @@ REFUSED = {
     "a state field that is none of ours": (
         "name: small",
         "name: small\nstate: {transaction: {path: '/t/{transaction_id}', fields: {price: p}}}",
-        r"field 'state\.transaction\.fields\.price' is no field of ours \(allowed: id, ",
+        r"field 'state\.transaction\.fields\.price' is not a field of the suites \(allowed: id, ",
         2,
     ),
     "a state path without its placeholder": (

@@ -45,7 +45,7 @@ def test_everything_that_the_bundled_server_declares_works() -> None:
     assert "ClearCache 404" in found["commands"][1]
     assert re.match(r"GetConfiguration 200 .* with its own answer$", found["answered command"][1])
     assert "BootNotification is answered" in found["gateway"][1]
-    assert re.match(r"it says 'degraded' .* after Redis has gone, and 'healthy' .* answered$", found["outage"][1])
+    assert re.match(r"it says 'degraded' .* after Redis has stopped, and 'healthy' .* answered$", found["outage"][1])
     assert found["stop"][1].endswith("with status 0")
 
 
@@ -93,13 +93,13 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         OTHER,
         setting("redis.keys.responses", "answers:{charge_point_id}"),
         "queue",
-        r"BootNotification: it was taken, and nothing came on 'answers:CP-.*': is that the name",
+        r"BootNotification: it was taken, but nothing arrived on 'answers:CP-.*': is that the name",
     ),
     "the messages are read elsewhere": (
         OTHER,
         setting("redis.databases.queue", 5),
         "queue",
-        r"BootNotification: it still stands on 'in' in database 5: is the system reading there",
+        r"BootNotification: it is still on 'in' in database 5: is the system reading there",
     ),
     "health is called otherwise": (
         OTHER,
@@ -139,7 +139,7 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         OTHER,
         setting("log.stream", "stdout"),
         "log",
-        r"no record of an invalid message was recognised .*; nothing came on its stdout \(log\.stream\)",
+        r"no record of an invalid message was recognised .*; nothing was written to its stdout \(log\.stream\)",
     ),
     "a field of the state is called otherwise": (
         OTHER,
@@ -175,13 +175,13 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         REFERENCE,
         setting("commands.requests.GetConfiguration.echo", "configurationKey"),
         "answered command",
-        r"GetConfiguration to CP-.*: 200.*: it came on 'ocpp:responses:CP-.*' and was answered; .* 'ocpp:session:CP-",
+        r"GetConfiguration to CP-.*: 200.*: it arrived on 'ocpp:responses:CP-.*' and was answered; .* 'ocpp:session",
     ),
     "a charge point is connected by another key": (
         REFERENCE,
         setting("redis.keys.session", "sessions:{charge_point_id}"),
         "answered command",
-        r"GetConfiguration to CP-.*: 404 .*: nothing came on 'ocpp:responses:CP-.*; .* 'sessions:CP-",
+        r"GetConfiguration to CP-.*: 404 .*: nothing arrived on 'ocpp:responses:CP-.*; .* 'sessions:CP-",
     ),
     "an action is declared and not supported": (
         OTHER,
@@ -231,7 +231,7 @@ def test_silence_to_all_is_no_announcement(tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text(text.replace("out:{charge_point_id}", "answers:{charge_point_id}"))
     (finding,) = [e for e in check(Target.load(tmp_path / "wrong.yaml"), only=["announcement"]) if e.part in PARTS]
     assert finding.verdict is Verdict.FAILS
-    assert finding.sentence.startswith("Heartbeat: it was taken, and nothing came on 'answers:CP-")
+    assert finding.sentence.startswith("Heartbeat: it was taken, but nothing arrived on 'answers:CP-")
 
 
 def test_a_part_that_does_not_exist_is_an_error() -> None:

@@ -84,7 +84,7 @@ class CrossingReport:
                 self.commands += 1
                 if message_id in came:
                     self.repeated += 1
-                    self.problems.append(f"{who} got {frame} again.")
+                    self.problems.append(f"{who} received {frame} again.")
                 came.add(message_id)
                 waiting[message_id] = bool(outstanding)
             elif frame.kind in _ANSWERS and sent:

@@ -298,7 +298,7 @@ class _Reader:
             self.refuse("kind", unknown_kind(data["kind"], self._kinds))
         given = [name for name in FORMS if name in data]
         if len(given) != 1:
-            self.refuse("text", f"has to be there, or one of {', '.join(FORMS[1:])}: exactly one, not {len(given)}")
+            self.refuse("text", f"is required, or one of {', '.join(FORMS[1:])}: exactly one, not {len(given)}")
         before = data.get("before")
         return FrameCase(
             **{name: data[name] for name in TEXTS},

@@ -113,4 +113,4 @@ async def _ended(ghost: Ghost, report: TakeoverReport, limit: float) -> None:
         report.slowest = max(report.slowest, ghost.seconds)
     commands = ghost.commands
     report.commands_to_ghosts += len(commands)
-    report.problems += [f"{ghost.charge_point} got {each} over its older connection." for each in commands]
+    report.problems += [f"{ghost.charge_point} received {each} over its older connection." for each in commands]

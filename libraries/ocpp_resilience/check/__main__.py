@@ -25,13 +25,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one of the commands; returns the exit status."""
     parser = argparse.ArgumentParser(prog="ocpp-resilience check", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    trying = commands.add_parser("check", help="try each part of a profile against its system")
+    trying = commands.add_parser("check", help="check each part of a profile against its system")
     trying.add_argument("profile", help="the path of a profile, or the name of a bundled one")
-    trying.add_argument("--redis", metavar="URL", help="the Redis to use, in the place of a private one")
+    trying.add_argument("--redis", metavar="URL", help="the Redis to use instead of a private one")
     trying.add_argument(
         "--protocol", metavar="VERSION", help="the OCPP version, such as ocpp2.0.1; that of the profile if not given"
     )
-    trying.add_argument("--only", metavar="PART", action="append", default=[], help="a part to try; all if not given")
+    trying.add_argument("--only", metavar="PART", action="append", default=[], help="a part to check; all if not given")
     commands.add_parser("schema", help="print the JSON Schema of profiles")
     options = parser.parse_args(arguments)
     if options.command == "check":

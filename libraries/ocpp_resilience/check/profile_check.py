@@ -301,7 +301,7 @@ class Checker:
             raise Undeclared("it counts as ready as soon as it listens (http.ready, http.health)")
         began = time.monotonic()
         self.server.wait_until_ready()
-        return f"{http.ready or http.health} said so after {in_words(time.monotonic() - began)}"
+        return f"{http.ready or http.health} answered that after {in_words(time.monotonic() - began)}"
 
     def _keys(self) -> str:
         """Whether all that the parts above made the system keep can be removed by the names in the profile."""
@@ -319,7 +319,7 @@ class Checker:
                 f"keys of the parts above are left behind: {', '.join(found[:3])}{more}; name them in "
                 f"redis.keys, since the suites remove only named keys and fail on others"
             )
-        return "the parts above leave no key behind"
+        return "the parts above do not leave keys behind"
 
     def _health(self) -> str:
         if self.target.http.health is None:
@@ -331,7 +331,7 @@ class Checker:
             raise ExpectationFailed(
                 f"'{field}' is {found!r}, and http.healthy is {self.target.http.healthy!r}: {document}"
             )
-        return f"'{field}' is {found!r}; with Redis away it has to be {self.target.http.degraded!r}"
+        return f"'{field}' is {found!r}; without Redis it has to be {self.target.http.degraded!r}"
 
     def _queue(self) -> str:
         times = []
@@ -375,15 +375,15 @@ class Checker:
         """Why a message may have had no answer."""
         if self.client.through_gateway:
             path = self.target.gateway_path(point)
-            return f"nothing came on the WebSocket {path}{self.client.problem}: is that the path, is a boot needed?"
+            return f"nothing arrived on the WebSocket {path}{self.client.problem}: is that the path, is a boot needed?"
         if self.client.length():
             return (
-                f"it still stands on '{self.target.redis.keys.requests}' in database "
+                f"it is still on '{self.target.redis.keys.requests}' in database "
                 f"{self.target.redis.databases.queue}: is the system reading there?"
             )
         answers = (self.target.redis.keys.responses or "").replace("{charge_point_id}", point)
         return (
-            f"it was taken, and nothing came on '{answers}': is that the name, is the message format right, has the "
+            f"it was taken, but nothing arrived on '{answers}': is that the name, is the message format right, has the "
             f"connection to be announced (announcement.required)?"
         )
 
@@ -477,7 +477,7 @@ class Checker:
         except WaitTimeout:
             written = self.server.records.matching(since=mark)
             stream = self.target.log.stream.value
-            seen = f"nothing came on its {stream} (log.stream)"
+            seen = f"nothing was written to its {stream} (log.stream)"
             if written:
                 more = f", and {len(written) - 1} more" if len(written) > 1 else ""
                 seen = f"it wrote {str(written[0].get('text') or written[0])[:200]!r}{more}"
@@ -574,7 +574,7 @@ class Checker:
             stand_in.close()
         if not command.own_answer:
             where = self.target.key("responses", charge_point_id=point)
-            came = f"it came on '{where}' and was answered" if received else f"nothing came on '{where}'"
+            came = f"it arrived on '{where}' and was answered" if received else f"nothing arrived on '{where}'"
             raise ExpectationFailed(
                 f"{command}: {came}; the session was announced at '{self.target.key('session', charge_point_id=point)}'"
             )
@@ -646,8 +646,8 @@ class Checker:
         back = self.server.wait_for_health(Health.HEALTHY, ready)
         self._answered("Heartbeat", self._ids.charge_point())
         return (
-            f"it says {http.degraded!r} {in_words(noticed)} after Redis has gone, and {http.healthy!r} "
-            f"{in_words(back)} after it is back; then messages are answered"
+            f"it says {http.degraded!r} {in_words(noticed)} after Redis has stopped, and {http.healthy!r} "
+            f"{in_words(back)} after it is back; messages are answered again"
         )
 
     def _stop(self) -> str:
@@ -684,7 +684,7 @@ class Checker:
         if untried:
             texts.append(f"only the suites try {', '.join(untried)}")
         if unused:
-            texts.append(f"works and is not declared, so that its tests are skipped: {', '.join(unused)}")
+            texts.append(f"works but is not declared, so its tests are skipped: {', '.join(unused)}")
         return Finding("capabilities", Verdict.WORKS, "; ".join(texts), draft)
 
 

@@ -364,7 +364,7 @@ class CommandClient:
         def failure() -> str:
             one = batch.count == 1
             who = "The caller has" if one else f"{batch.waiting} of {batch.count} callers have"
-            return f"{who} not been told anything; {batch[0] if one else batch.summary}"
+            return f"{who} no outcome; {batch[0] if one else batch.summary}"
 
         wait_until(
             lambda: True if batch.waiting == 0 else None,

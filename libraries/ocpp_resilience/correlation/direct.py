@@ -481,7 +481,7 @@ def main(arguments: list[str] | None = None) -> int:
     memory = commands.add_parser("memory", help="memory of many pending requests")
     memory.add_argument("--pending", type=int, default=100_000)
     memory.add_argument("--end", choices=[*ENDS, "mixed"], default="mixed")
-    workers = commands.add_parser("workers", help="many workers at once")
+    workers = commands.add_parser("workers", help="many concurrent workers")
     workers.add_argument("--workers", type=int, default=50)
     workers.add_argument("--operations", type=int, default=1_000)
     workers.add_argument("--seed", type=int, default=1)

@@ -48,7 +48,7 @@ class StrangerReport:
     def __str__(self) -> str:
         shown = "; ".join(self.let_in[:5])
         more = f" and {len(self.let_in) - 5} more" if len(self.let_in) > 5 else ""
-        result = f"{len(self.let_in)} of {self.count} requests that have to be refused were let in"
+        result = f"{len(self.let_in)} of {self.count} requests that have to be refused were accepted"
         return f"{result}: {shown}{more}" if shown else result
 
 

@@ -124,7 +124,7 @@ class CommandTraffic:
             wait_until(
                 lambda: True if self._running is None or self._running.done() else None,
                 timeout=limit,
-                failure=lambda: f"Of {self.report.sent} callers and more some have not been told anything",
+                failure=lambda: f"Of {self.report.sent} callers and more some have no outcome",
             )
             self._running.result(0)
         self._ledger.end()

@@ -71,7 +71,7 @@ class Injector:
             logger.info(f"{record}: waits for its occasion.")
         else:
             record.proof = proof
-            logger.warn(f"{record} is not proven, so that nothing is shown by it: {proof}.")
+            logger.warn(f"{record} is not proven, so the test shows nothing: {proof}.")
         return record
 
     def wait_for_occasion(self, record: FaultRecord, limit: float) -> None:

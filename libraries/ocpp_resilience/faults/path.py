@@ -148,11 +148,11 @@ class FaultyPath:
         A fault on a way that the system does not take shows nothing about the system.
         """
         if not self.api.is_own:
-            return True, "who comes through a real Toxiproxy cannot be seen"
+            return True, "a real Toxiproxy does not list its clients"
         if not self._used:
             own = self._own
             self._used = self.api.connections(self.proxy)["accepted"] > own
-        return self._used, "" if self._used else f"nobody but the test itself has come through {self.host}:{self.port}"
+        return self._used, "" if self._used else f"only the test itself has connected through {self.host}:{self.port}"
 
     def wait_for_others(self) -> None:
         """Give the proxy's clients time to come back, when a fault before this one took their connections."""

@@ -239,7 +239,7 @@ class Checker:
         for (cp, message_id), records in self._seen_early.items():
             for record in records:
                 if record.kind == "invalid":
-                    about = f"{cp} received what no server may send: {record.what}"
+                    about = f"{cp} received an invalid frame: {record.what}"
                     report.invalid.append(Violation("invalid", about, cp, message_id))
                     continue
                 what = f"effect {record.what}" if record.op is Op.EFFECT else f"{record.kind or 'answer'}"
@@ -269,7 +269,7 @@ class Checker:
             report.refused_and_applied.append(violation("refused_and_applied", about))
         if rules.surplus_answers(message):
             report.duplicated.append(violation("duplicated", f"was answered {message.answers} times"))
-        report.invalid += [violation("invalid", f"got an invalid answer: {each}") for each in message.invalid]
+        report.invalid += [violation("invalid", f"received an invalid answer: {each}") for each in message.invalid]
         if rules.surplus_effects(message):
             about = f"was applied {len(message.effects)} times: {', '.join(message.effects)}"
             report.duplicated.append(violation("duplicated", about))
@@ -277,7 +277,7 @@ class Checker:
     def _judge_order(self, keys: list[tuple[str, str]], report: LedgerReport) -> None:
         answered = [message for key in keys if (message := self._messages.get(key)) is not None]
         for message, before in rules.reordered(answered):
-            about = f"{message} was answered after {before}, which was sent behind it"
+            about = f"{message} was answered after {before}, which was sent later"
             report.reordered.append(Violation("reordered", about, message.cp, message.id))
 
     def _judge_sequences(self, report: LedgerReport) -> None:
@@ -299,7 +299,7 @@ class Checker:
                 report.duplicated.append(Violation("duplicated", about, cp, message.id))
             for message, before in rules.out_of_order(sequence):
                 about = (
-                    f"{message} was sent behind {before}, whose sequence number is higher, and is not marked offline"
+                    f"{message} was sent after {before}, which has a higher sequence number, and is not marked offline"
                 )
                 report.reordered.append(Violation("reordered", about, cp, message.id))
             if about := rules.offline_miscounted(sequence):

@@ -248,11 +248,11 @@ class LoadChargePoint(Actor):
         message_id = message[1] if len(message) > 1 else None
         outstanding = self._outstanding
         if not isinstance(message_id, str):
-            self._invalid(None, f"{name} whose message id is no text", data)
+            self._invalid(None, f"{name} whose message id is not a text", data)
         elif len(message) != length:
             self._invalid(message_id, f"{name} of the wrong length", data, at)
         elif name == "CALLERROR" and not isinstance(message[2], str):
-            self._invalid(message_id, "CALLERROR whose code is no text", data, at)
+            self._invalid(message_id, "CALLERROR whose code is not a text", data, at)
         elif outstanding is None or message_id != outstanding.id:
             known = message_id in self._late
             self._late.discard(message_id)
@@ -286,7 +286,7 @@ class LoadChargePoint(Actor):
         recorder.part.commands += 1
         message_id, action, payload = (*message[1:4], None, None, None)[:3]
         if not isinstance(message_id, str):
-            self._invalid(None, "command whose message id is no text", data)
+            self._invalid(None, "command whose message id is not a text", data)
             return
         answer = None
         if len(message) != 4 or not isinstance(action, str) or not isinstance(payload, dict):

@@ -263,7 +263,7 @@ def _accepted(target: Target) -> Iterator[Problem]:
     if PLACEHOLDER.findall(accepted.path) != ["command_id"]:
         yield Problem([*where, "path"], f"is {accepted.path!r}", "a path that starts with '/', with {command_id} in it")
     if 200 not in accepted.statuses.values():
-        yield Problem([*where, "statuses"], "has no state that stands for 200", "the state of an answered command: 200")
+        yield Problem([*where, "statuses"], "has no state for 200", "the state of an answered command: 200")
     if both := sorted(set(accepted.pending) & accepted.statuses.keys()):
         yield Problem([*where, "pending"], f"has {both[0]!r}, as statuses has", "a state in one of them")
 
@@ -338,9 +338,9 @@ def _queue(target: Target) -> Iterator[Problem]:
     if queue.kind is QueueKind.NONE:
         if target.gateway.path is None:
             allowed = "gateway.path: charge points' WebSockets carry the messages"
-            yield Problem(["queue", "kind"], "is none, and there is no gateway", allowed)
+            yield Problem(["queue", "kind"], "is none, but there is no gateway", allowed)
         if keys.requests is not None or Capability.QUEUE in target.capabilities:
-            what = "is none, and redis.keys.requests or the capability queue is there"
+            what = "is none, but redis.keys.requests or the capability queue is given"
             yield Problem(["queue", "kind"], what, "list, stream or pubsub with a queue")
         return
     for name in ("requests", "responses"):
@@ -369,7 +369,7 @@ def _announcement(target: Target) -> Iterator[Problem]:
         return
     if not announcement.session and not announcement.connect:
         allowed = "session (fields of a hash), connect (an event), or both"
-        yield Problem(["announcement", "required"], "is true, and nothing says what is announced", allowed)
+        yield Problem(["announcement", "required"], "is true, but nothing defines the announcement", allowed)
     for name, key in (("session", "session"), ("connect", "control_connect"), ("disconnect", "control_disconnect")):
         if getattr(announcement, name) and getattr(target.redis.keys, key) is None:
             yield Problem(["announcement", name], "has no place in Redis", f"a key redis.keys.{key}")
@@ -389,7 +389,7 @@ def _state(target: Target) -> Iterator[Problem]:
         for part in ("fields", "values"):
             for name in getattr(record, part):
                 if name not in fields:
-                    yield Problem(["state", kind, part, name], "is no field of ours", listed(fields))
+                    yield Problem(["state", kind, part, name], "is not a field of the suites", listed(fields))
         expected = KEY_PLACEHOLDERS[kind]
         if record.path is None and getattr(target.redis.keys, kind) is None:
             yield Problem(["state", kind, "path"], "is missing", f"an HTTP path, or a key redis.keys.{kind}")
@@ -428,7 +428,7 @@ def _state_api(target: Target) -> Iterator[Problem]:
             for field in getattr(view, part):
                 if field not in STATE_FIELDS[kind]:
                     yield Problem(
-                        ["state", "api", name, part, field], "is no field of ours", listed(STATE_FIELDS[kind])
+                        ["state", "api", name, part, field], "is not a field of the suites", listed(STATE_FIELDS[kind])
                     )
         found = PLACEHOLDER.findall(view.path or "")
         if name == "transaction" and "charge_point_id" in found:

@@ -194,7 +194,7 @@ class Target(Section, frozen=True):
     def why_no_stand_in(self) -> str:
         """Why nobody can stand in for the gateway of the system; empty if somebody can."""
         if not self.announcement.session and not self.announcement.connect:
-            return "nothing says how a charge point is announced (announcement.session, announcement.connect)"
+            return "nothing defines how a charge point is announced (announcement.session, announcement.connect)"
         lists = self.queue.kind is QueueKind.LIST and self.queue.answers in {None, "list"}
         if not lists or "{charge_point_id}" not in (self.redis.keys.responses or ""):
             return "messages to charge points are not on a list of each (queue, redis.keys.responses)"

@@ -27,22 +27,24 @@ def main(arguments: list[str] | None = None) -> int:
         0 when the page is written; 1 when it cannot be; 3 for a regression, with `--fail-on-regression`.
     """
     parser = argparse.ArgumentParser(prog="ocpp-resilience report", description="Write the page of a run.")
-    parser.add_argument("output", nargs="?", type=Path, help="Robot's output.xml, also of pabot or rebot")
-    parser.add_argument("--evidence", action="append", type=Path, default=[], metavar="FOLDER", help="of merged runs")
-    parser.add_argument("--log", help="Robot's log, relative to the page; log.html if it is there")
+    parser.add_argument("output", nargs="?", type=Path, help="output.xml of robot, pabot or rebot")
     parser.add_argument(
-        "--requirements", action="append", type=Path, default=[], metavar="FILE", help="beside those of the run"
+        "--evidence", action="append", type=Path, default=[], metavar="FOLDER", help="evidence of a merged run"
+    )
+    parser.add_argument("--log", help="Robot's log, relative to the page; log.html if it exists")
+    parser.add_argument(
+        "--requirements", action="append", type=Path, default=[], metavar="FILE", help="further requirements"
     )
     parser.add_argument("--history", type=Path, help="history.jsonl beside output.xml if not given")
     parser.add_argument("--baseline", type=Path, help="baseline.json beside the history if not given")
-    parser.add_argument("--known", type=Path, metavar="FILE", help="known deviations, shown as such")
-    parser.add_argument("--compare", type=Path, metavar="JSON", help="resilience.json of another run; side by side")
+    parser.add_argument("--known", type=Path, metavar="FILE", help="file of known deviations, which the page shows")
+    parser.add_argument("--compare", type=Path, metavar="JSON", help="resilience.json of another run to compare with")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, metavar="SHARE", help="default: %(default)s")
     parser.add_argument("--accept", action="store_true", help="make this run the baseline")
     parser.add_argument(
         "--although", metavar="REASON", default="", help="accept a run that is not ready, for this reason"
     )
-    parser.add_argument("--fail-on-regression", action="store_true", help=f"exit with {REGRESSED} for one")
+    parser.add_argument("--fail-on-regression", action="store_true", help=f"exit with {REGRESSED} after a regression")
     parser.add_argument("--schema", action="store_true", help="print the schema of resilience.json")
     options = parser.parse_args(arguments)
     if options.schema:

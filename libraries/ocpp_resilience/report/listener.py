@@ -176,7 +176,7 @@ class RunReporter:
         if robot_variable("RELEASE") == "yes":
             root.metadata.setdefault(RELEASE, "yes")
         # Robot Framework makes a link of it, in its log and in its report.
-        root.metadata.setdefault(LINK, f"[{HTML_NAME}|What the run says of each requirement]")
+        root.metadata.setdefault(LINK, f"[{HTML_NAME}Verdicts on all requirements]")
         self._tracker.end_suite(result)
         if self._parallel is None:
             self._write(result, settings, complete=root is result)
@@ -288,7 +288,7 @@ def _unproven(suite: str, test: str) -> list[str]:
     try:
         return [f"{each}: {each.proof or 'nothing was seen'}" for each in JOURNAL.unproven(suite, test)]
     except Exception as error:  # noqa: BLE001 - what would look again is gone; that proves nothing either
-        return [f"a fault whose proof cannot be looked at any more: {error}"]
+        return [f"a fault whose proof cannot be read any more: {error}"]
 
 
 def _root(suite: Any) -> Any:

@@ -271,7 +271,7 @@ def describe(
         elif crash:
             text = f"{crash}{met} of {total} requirements are met"
         else:
-            text = f"{met} of {total} requirements are met, but a test that belongs to none failed"
+            text = f"{met} of {total} requirements are met, but a test without a requirement failed"
         text = f"Not ready: {text}{f', {len(left)} undecided' if left else ''}."
     elif decision is Decision.UNDECIDED and total and not left and not met:
         text = "Undecided: no requirement is applicable to this target."

@@ -56,7 +56,7 @@ class RunningSystem:
     @property
     def pid(self) -> NoReturn:
         """Not known here."""
-        self._refuse("has no process of ours")
+        self._refuse("has no process that the suite started")
 
     def stop(self, timeout: timedelta | float, *, by: signal.Signals = signal.SIGTERM) -> Exit:  # noqa: ARG002 - the same
         """It is not ours to end."""

@@ -82,7 +82,7 @@ class QueueHistory:
             if point is None or message.valid is False:
                 continue
             if message.valid is None or message.answer_message_id is None:
-                self.model.leave_out(point, f"nobody can say whether {message} is valid")
+                self.model.leave_out(point, f"it is unknown whether {message} is valid")
             else:
                 self._waiting[point].append(message)
 

@@ -184,7 +184,7 @@ def load_cases(
         reader = _CaseReader(file, position, data, version, kinds)
         case = reader.case(ids)
         if case.id in seen:
-            reader.refuse("id", "occurs twice in the file; each case has an id of its own")
+            reader.refuse("id", "occurs twice in the file; ids have to be unique")
         seen.add(case.id)
         if reader.is_for_version:
             cases.append(case)
@@ -339,9 +339,7 @@ class _CaseReader:
     def _template(self) -> bytes:
         given = [name for name in MESSAGE_FIELDS if name in self._data]
         if len(given) != 1:
-            self.refuse(
-                "raw", f"has to be there, or one of {', '.join(MESSAGE_FIELDS[1:])}: exactly one, not {len(given)}"
-            )
+            self.refuse("raw", f"is required, or one of {', '.join(MESSAGE_FIELDS[1:])}: exactly one, not {len(given)}")
         name = given[0]
         value = self._data[name]
         if name == "raw":
@@ -398,5 +396,5 @@ class _CaseReader:
         if message_id is not None and not isinstance(message_id, str):
             self.refuse("answer", "has a message_id that is neither text nor null")
         if isinstance(message_id, str) and _MESSAGE in message_id and not has_id:
-            self.refuse("answer", f"uses {_MESSAGE}, which does not stand in the message")
+            self.refuse("answer", f"uses {_MESSAGE}, which is not in the message")
         return True, message_id

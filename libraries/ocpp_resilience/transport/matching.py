@@ -99,7 +99,7 @@ class OrderViolation:
     later: SentMessage
 
     def __str__(self) -> str:
-        return f"{self.earlier} was answered after {self.later}, which was queued behind it"
+        return f"{self.earlier} was answered after {self.later}, which was queued later"
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ class ChannelRequests:
         """Publish messages."""
 
         def refuse(message: SentMessage, receivers: Any) -> str | None:
-            return None if receivers else f"nobody listens on '{self._channels.of(message)}'"
+            return None if receivers else f"there is no listener on '{self._channels.of(message)}'"
 
         return push(self._client, messages, lambda each: ("PUBLISH", self._channels.of(each), each.data), refuse)
 

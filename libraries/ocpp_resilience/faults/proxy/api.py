@@ -318,10 +318,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the proxy until SIGTERM; its first line on standard output says on which port its API listens."""
     parser = argparse.ArgumentParser(prog="python -m ocpp_resilience.faults.proxy", description="TCP fault proxy")
     parser.add_argument("--host", default=HOST, help="the address of the HTTP API")
-    parser.add_argument("--port", type=int, default=8474, help="its port; 0 takes a free one")
-    parser.add_argument("--seed", type=int, default=None, help="what all chance comes from; by chance if not given")
+    parser.add_argument("--port", type=int, default=8474, help="port of the HTTP API; 0 selects a free one")
+    parser.add_argument("--seed", type=int, default=None, help="seed of all random decisions; random if not given")
     parser.add_argument(
-        "--allow-host", action="append", default=[], help="a name that clients may have in Host, beside addresses"
+        "--allow-host", action="append", default=[], help="further host name that clients may use in Host"
     )
     parser.add_argument("--parent", type=int, default=None, help="end when this process is no longer the parent")
     given = parser.parse_args(arguments)

@@ -48,7 +48,7 @@ class Guard:
             if body and not headers.get("content-type", "").lower().startswith("application/json"):
                 raise Refused("the body has to be JSON, with Content-Type: application/json", 415)
         except (Refused, TimeoutError) as error:
-            refused = error if isinstance(error, Refused) else Refused("the body came too slowly", 408)
+            refused = error if isinstance(error, Refused) else Refused("the body arrived too slowly", 408)
             await refusal(refused, {"Connection": "close"})(scope, receive, send)
             return
 

@@ -123,7 +123,7 @@ class Model(ABC, Generic[W]):
 
     def contradiction(self, _world: W, _exchange: Exchange) -> str:
         """Why an answer is possible in no allowed state, in words."""
-        return "the answer is not possible after what was answered before"
+        return "the answer contradicts an earlier one"
 
     @staticmethod
     def transaction_id_of(member: bytes) -> TransactionId:

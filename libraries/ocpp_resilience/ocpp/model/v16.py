@@ -147,7 +147,7 @@ class Model16(Model[_World]):
         content = _content(exchange.payload)
         if (place := self._earlier(world, content)) is not None:
             same = world.transactions[place].id
-            return f"transactionId: {given} for a repeated start, which had got {same} before"
+            return f"transactionId: {given} for a repeated start, which was answered {same} before"
         if owner is not None:
             return f"transactionId: {given} was given to a start of {owner[0]} before"
         return f"transactionId: {given} cannot be"
