@@ -89,3 +89,7 @@ class WaitTimeout(ExpectationFailed):
 
 class ServiceError(ResilienceError):
     """A process that the library owns (Redis, the server) cannot be started, reached or stopped."""
+
+
+class ProgramNotStarted(ServiceError):
+    """A process that the library owns could not even be begun: there is no such program or folder, or no permission."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from ocpp_resilience.errors import NotPossibleHere, ServiceError, WaitTimeout
+from ocpp_resilience.errors import NotPossibleHere, ProgramNotStarted, ServiceError, WaitTimeout
 from ocpp_resilience.guardian import GUARDIAN, make_folder, note
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
@@ -128,7 +128,7 @@ class ChildProcess:
                 )
                 self._cleared = False
         except OSError as error:
-            raise ServiceError(f"{self.name} cannot be started: {command[0]}: {error.strerror}.") from None
+            raise ProgramNotStarted(f"{self.name} cannot be started: {command[0]}: {error.strerror}.") from None
         GUARDIAN.add_process(self.pid)
         if self._own_directory:
             note(self.directory, self.pid)

@@ -102,7 +102,7 @@ GATEWAY = [
     "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
     "Nothing Is Confirmed Before A Replica Has It",
     "Everything Works Over TLS With A User Of Least Privilege",
-    "Charge Points That Send Nothing Are Known Again When Redis Has Lost What It Kept",
+    "Idle Charge Points Are Registered Again After Redis Has Lost Its Data",
     "Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It",
     "Messages With Missing Fields Are Refused",
     "Wrong Shapes And Ids Are Refused At Every Level",

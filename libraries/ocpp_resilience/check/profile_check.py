@@ -25,10 +25,17 @@ from ocpp_resilience.check.drafts import Draft
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.correlation.commands import Command, CommandClient
 from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
-from ocpp_resilience.errors import ExpectationFailed, ResilienceError, ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.errors import (
+    ExpectationFailed,
+    ProgramNotStarted,
+    ResilienceError,
+    ServiceError,
+    UsageError,
+    WaitTimeout,
+)
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.processes import tail
-from ocpp_resilience.profile.sections import Capability, CommandRequest
+from ocpp_resilience.profile.sections import Capability, CommandRequest, QueueKind
 from ocpp_resilience.profile.target import Target
 from ocpp_resilience.profile.templates import fill, placeholders
 from ocpp_resilience.redis.connection import connect, shown_url
@@ -188,7 +195,9 @@ class Checker:
             case "ready" | "health":
                 return drafts.of_health(self.target, self.server.get)
             case "queue" | "actions" if self._refused:
-                return {"actions": [each for each in self.target.handled if each not in self._refused]}
+                handled = [each for each in self.target.handled if each not in self._refused]
+                several = isinstance(self.target.actions, dict)
+                return {"actions": {self.target.version.subprotocol: handled} if several else handled}
             case "queue" | "announcement" | "actions" | "state" if self._unanswered is not None:
                 message_id, point, waits_there = self._unanswered
                 if waits_there:
@@ -289,7 +298,18 @@ class Checker:
         self.server = OcppServer("checked", self.target)
         self._open.callback(self.server.close)
         self.server.configure(self._url, {})
-        took = self.server.start()
+        try:
+            took = self.server.start()
+        except ProgramNotStarted as error:
+            raise ServiceError(
+                f"{error} Name a program that is there, by its path or as it is found by PATH, and a folder that is "
+                f"there (start.command, start.directory)."
+            ) from None
+        except WaitTimeout as error:
+            raise ServiceError(
+                f"{error}\nSay by what it is known to listen (ready.record, ready.port or ready.log), and how long "
+                f"that may take (timeouts.start)."
+            ) from None
         if self.client.through_gateway:
             self.client.connect_to_gateway(self.server.gateway_url)
         how = "runs already" if self.target.running else f"listens after {in_words(took)}"
@@ -671,6 +691,9 @@ class Checker:
             Capability.GATEWAY: "gateway",
             Capability.STATE: "state",
         }
+        if self.target.queue.kind is QueueKind.NONE:
+            # What it says of messages was found over WebSockets.
+            del shown_by[Capability.QUEUE]
         declared = self.target.capabilities
         wrong = [each.value for each in declared if each in shown_by and not _works(findings[shown_by[each]])]
         unused = [each.value for each, part in shown_by.items() if each not in declared and _works(findings[part])]
