@@ -45,7 +45,9 @@ def test_everything_that_the_bundled_server_declares_works() -> None:
     assert "ClearCache 404" in found["commands"][1]
     assert re.match(r"GetConfiguration 200 .* with its own answer$", found["answered command"][1])
     assert "BootNotification is answered" in found["gateway"][1]
-    assert re.match(r"it says 'degraded' .* after Redis has stopped, and 'healthy' .* answered$", found["outage"][1])
+    assert re.match(
+        r"it says 'degraded' .* after Redis has stopped, and 'healthy' .* answered again$", found["outage"][1]
+    )
     assert found["stop"][1].endswith("with status 0")
 
 
