@@ -1,4 +1,4 @@
-"""The suites against servers of other people from the registries: the verdicts must equal the declared ones.
+"""Runs the suites against third-party servers from the registries: the verdicts must equal the declared ones.
 
     python tests/foreign/run.py                    # all of them, in each OCPP version that is declared
     python tests/foreign/run.py --only ocpp-rpc --protocol ocpp2.0.1

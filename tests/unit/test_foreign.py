@@ -1,4 +1,4 @@
-"""The servers of other people: each has a profile, an installer, and its deviations with reason and requirement."""
+"""Third-party servers: each has a profile, an installer, and its deviations with reason and requirement."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ class PauseServer(ServerProcessFault):
     """The server stands still (SIGSTOP)."""
 
     name = "pause server"
-    effect = "charge points and API clients get no answer; time goes on while the server stands still"
+    effect = "charge points and API clients get no answer while the server is paused"
     evidence = "the process is in state stopped"
 
     def bring_down(self) -> None:
