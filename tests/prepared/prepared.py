@@ -236,9 +236,21 @@ def _become(request: dict[str, Any], files: list[int], path: list[str]) -> None:
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
+def _read_once() -> None:
+    """Our requirements and the templates of the page, which never change and take as long as a short run itself."""
+    from ocpp_resilience.evidence.requirements import load_with_ours
+    from ocpp_resilience.report.page import template
+
+    load_with_ours([])
+    template("page.html.j2").environment.get_template("style.css.j2")
+    template("page.js.j2")
+
+
 if __name__ == "__main__":
     _connection = socket.socket(fileno=int(sys.argv[1]))
     _path = sys.path[1:]
     for _name in sys.argv[2:]:
         importlib.import_module(_name)
+    if "ocpp_resilience.report.__main__" in sys.argv:
+        _read_once()
     _serve(_connection, _path)
