@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Many tests start programs, each of which would compile our modules anew where the shell forbids Python to keep them.
+BYTECODE := PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
 .PHONY: help acceptance release baseline soak docs containers sentinel test lint format unit keywords browser bench chaos recovery leak targets foreign grade mutants verdicts lock wheel newest lowest locked clean
@@ -40,7 +42,8 @@ sentinel: $(INSTALLED)  ## The suites on a primary with a replica and three sent
 	$(BIN)/robot --outputdir results/sentinel --variable REDIS:sentinel --variable HISTORY:results/history.jsonl \
 	  $(SUITES:%=--suite "%*") suites/
 
-test: lint unit keywords  ## Formatting, lint, types, unit tests and the keywords' own tests
+test: lint  ## Formatting, lint, types, unit tests and the keywords' own tests (these two beside each other: both mostly wait)
+	$(MAKE) --no-print-directory -j 2 unit keywords
 
 lint: $(INSTALLED)  ## Check formatting, lint, types and that each requirement tag is known
 	$(BIN)/ruff format --check .
@@ -57,10 +60,10 @@ format: $(INSTALLED)  ## Format Python and Robot Framework files
 	$(BIN)/robocop format suites resources tests/keywords
 
 unit: $(INSTALLED)  ## Unit and server tests, four at a time: most of their time is waiting (RANDOM=1: in random order)
-	$(BIN)/pytest -n 4 --dist worksteal $(if $(RANDOM),,-p no:randomly)
+	$(BYTECODE) $(BIN)/pytest -n 4 --dist worksteal $(if $(RANDOM),,-p no:randomly)
 
 keywords: $(INSTALLED)  ## The keywords' own acceptance tests
-	$(BIN)/robot --outputdir results/keywords --console dotted tests/keywords
+	$(BYTECODE) $(BIN)/robot --outputdir results/keywords --console dotted tests/keywords
 
 docs: $(INSTALLED)  ## One site with guide, keywords, decisions and schemas, for reading without a network: results/docs
 	$(BIN)/python docs/make_site.py results/docs

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +18,7 @@ from ocpp_resilience.system.log_records import count_in_words, fields_in_words, 
 from ocpp_resilience.system.server import OcppServer
 from ocpp_resilience.transport.invalid_records import RecordReport, wait_for_records
 from ocpp_resilience.transport.messages import SentMessages
-from ocpp_resilience.waiting import in_words
+from ocpp_resilience.waiting import in_words, wait_until
 
 Field = str | int | float | bool | None
 
@@ -210,10 +213,41 @@ class Log(Component):
         Should Be Equal    ${shown}    ${0}
         ```
         """
-        process = self._servers.get(alias).process
-        files = [file for file in (process.stdout, process.stderr) if file.exists()]
-        lines = (line for file in files for line in file.read_text("utf-8", "replace").splitlines())
-        return sum(any(text in line for text in texts) for line in lines)
+        return _lines_with(texts, self._servers.get(alias))
+
+    @keyword(tags=("server", "log", "wait", "measurement"))
+    def measure_time_to_log_line(
+        self,
+        *texts: str,
+        before: int = 0,
+        alias: str = "server",
+        timeout: timedelta = timedelta(seconds=5),
+    ) -> float:
+        """Returns how long it takes until one more line of the server's output contains one of the texts, in seconds.
+
+        Where none comes, this is no failure but a time above `timeout`, for `Requirement Should Be Met` to judge.
+
+        Args:
+            texts: the texts to look for.
+            before: how many such lines there were already, from `Count Lines Of Server Log`.
+            alias: which server.
+            timeout: the longest wait.
+
+        Example:
+        ```robotframework
+        ${before} =    Count Lines Of Server Log    certificate
+        ${record} =    Inject Fault    expired certificate
+        ${seconds} =    Measure Time To Log Line    certificate    before=${before}    timeout=5 s
+        Requirement Should Be Met    R16.11    error    ${seconds}    samples=1
+        ```
+        """
+        server = self._servers.get(alias)
+        began = time.monotonic()
+        with contextlib.suppress(WaitTimeout):
+            wait_until(
+                lambda: _lines_with(texts, server) > before or None, timeout=timeout, failure=lambda: "no such line"
+            )
+        return time.monotonic() - began
 
     @keyword(tags=("server", "log", "diagnosis"))
     def get_server_log(self, *, alias: str = "server", lines: int = 50) -> str:
@@ -232,3 +266,9 @@ class Log(Component):
         text = self._servers.get(alias).process.output_tail(lines)
         logger.debug(text)
         return text
+
+
+def _lines_with(texts: Iterable[str], server: OcppServer) -> int:
+    files = [file for file in (server.process.stdout, server.process.stderr) if file.exists()]
+    lines = (line for file in files for line in file.read_text("utf-8", "replace").splitlines())
+    return sum(any(text in line for text in texts) for line in lines)

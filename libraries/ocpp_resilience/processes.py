@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -116,22 +117,32 @@ class ChildProcess:
         self._output_start = {file: file.stat().st_size for file in (self.stdout, self.stderr) if file.exists()}
         try:
             with self.stdout.open("ab") as stdout, self.stderr.open("ab") as stderr:
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=stdout,
-                    stderr=stderr,
-                    env=None if environment is None else dict(environment),
-                    cwd=working_directory or self.directory,
-                    start_new_session=True,
-                    pass_fds=self.pass_fds,
-                )
+                self._process = self._open(command, environment, working_directory or self.directory, stdout, stderr)
                 self._cleared = False
         except OSError as error:
             raise ProgramNotStarted(f"{self.name} cannot be started: {command[0]}: {error.strerror}.") from None
         GUARDIAN.add_process(self.pid)
         if self._own_directory:
             note(self.directory, self.pid)
+
+    def _open(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None,
+        folder: Path,
+        stdout: IO[bytes],
+        stderr: IO[bytes],
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env=None if environment is None else dict(environment),
+            cwd=folder,
+            start_new_session=True,
+            pass_fds=self.pass_fds,
+        )
 
     def _end_last_line(self) -> None:
         """A process that was killed may have left half a line; the next one's first line must not be glued to it."""

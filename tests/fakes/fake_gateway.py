@@ -34,6 +34,7 @@ class FakeGateway:
 
     Attributes:
         silent: actions that are not answered.
+        unheard: charge points that get no answer.
         refused: actions that are answered with the CALLERROR NotSupported.
         deaf_after: a frame after which a connection is not answered any more.
         password: what Basic authentication has to bring, if not `None`.
@@ -45,6 +46,7 @@ class FakeGateway:
 
     def __init__(self) -> None:
         self.silent: set[str] = set()
+        self.unheard: set[str] = set()
         self.refused: set[str] = set()
         self.answers: dict[str, Any] = dict(ACCEPTED)
         self.password: str | None = None
@@ -99,7 +101,7 @@ class FakeGateway:
         async for data in connection:
             self.received.setdefault(point, []).append(data)
             deaf = deaf or data == self.deaf_after
-            if deaf:
+            if deaf or point in self.unheard:
                 continue
             with contextlib.suppress(ValueError):
                 await self._answer(connection, json.loads(data))

@@ -57,6 +57,15 @@ What Is Not Answered Is Told With What Came Instead
     Should Be Equal    ${answer.kind.name}    CALLERROR
     Should Be Equal    ${answer.code}    NotSupported
 
+A Fleet Is Waited For Until Each Of Its Charge Points Has One More Answer
+    @{points}    Start Charging Fleet    2    pause=0.3 s
+    Wait Until Fleet Is Answered
+    FOR    ${point}    IN    @{points}
+        @{received}    Get Received Frames    kind=CALLRESULT    alias=${point}
+        Should Be True    len($received) > 1
+    END
+    Stop Charging Fleet
+
 A Wrong Password Is Refused
     [Documentation]    And the refusal can be asserted on.
     Fake Should Ask For    secret

@@ -36,6 +36,13 @@ Passwords Are Not In The Log
     ${ready} =    Count Lines Of Server Log    "event":"ready"
     Should Be Equal    ${ready}    ${1}
 
+The Time To A Line Of The Log Is Measured
+    [Documentation]    Above the timeout where none comes.
+    ${there} =    Measure Time To Log Line    "event":"ready"    timeout=30 s
+    Should Be True    0 <= ${there} < 30
+    ${none} =    Measure Time To Log Line    "event":"ready"    before=1    timeout=50 ms
+    Should Be True    ${none} > 0.05
+
 Certificates Are Files
     ${certificates} =    Make Certificates    CP-1
     &{settings} =    Get Settings For Certificates    ${certificates}

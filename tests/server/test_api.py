@@ -121,9 +121,10 @@ def test_health_is_answered_between_two_batches(client: redis.Redis, redis_url: 
     meanwhile: list[int] = []
     number = 0
     while len(meanwhile) < 15:
-        if (before := client.llen(QUEUE)) < 8000:
-            push(client, [call(f"CP-{number % 50}", f"m{number + each}") for each in range(8000)])
-            number += 8000
+        # Far more than a sample may take, and far less than is pushed at once, however slowly that goes.
+        if (before := client.llen(QUEUE)) < 4000:
+            push(client, [call(f"CP-{number % 50}", f"m{number + each}") for each in range(16_000)])
+            number += 16_000
             continue
         server.health()
         meanwhile.append(before - client.llen(QUEUE))

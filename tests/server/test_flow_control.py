@@ -134,6 +134,8 @@ class Flooder:
                 while True:
                     await connection.send(self._frame(self.sent))
                     self.sent += 1
+                    if self.sent % 100 == 0:  # what the connection takes at once must not keep answers from being read
+                        await asyncio.sleep(0)
             finally:
                 # A closing handshake would wait behind the backlog.
                 connection.transport.abort()

@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 import json
-import time
 
 import psutil
 import pytest
+import redis
 from conftest import StartRedis, StartServer
 from harness import QUEUE, QUICK, SOON, ServerProcess, answered_ids, call, connect, dead_letters, until
 from websockets.sync.client import connect as plug
 
-from ocpp_resilience.redis.services import AppendOnly
+from ocpp_resilience.redis.services import AppendOnly, EmbeddedRedis
 from server.redis.tail import HEAD_BYTES
 
 MB = 1_000_000
 LARGEST_SERVER = 150 * MB
 ANSWER_SECONDS = 5.0
+"""Processor time of server and Redis until a message behind huge ones is answered: a machine that is busy with other
+things makes it later, and not more work."""
+TURN_SECONDS = 2.0
+"""The same for a Heartbeat beside huge entries."""
+PUSH = "redis.call('LPUSH', KEYS[1], ARGV[1] .. string.rep('x', ARGV[2]) .. ARGV[3])"
 
 
-def poison(size: int) -> bytes:
-    """A message that is fine but for its length."""
-    return call("CP-POISON", "p", "DataTransfer", {"vendorId": "V", "data": "x" * size})
+def push_poison(client: redis.Redis, count: int, size: int) -> None:
+    """Queue messages that are fine but for their length; Redis makes them, so that nobody has to send them."""
+    before, after = call("CP-POISON", "p", "DataTransfer", {"vendorId": "V", "data": "|"}).split(b"|")
+    for _ in range(count):
+        client.eval(PUSH, 1, QUEUE, before, size, after)
 
 
 class Watched:
-    """A server's memory at its highest, in bytes."""
+    """A server's memory at its highest, in bytes, and the work that it and its Redis have done, in seconds."""
 
-    def __init__(self, server: ServerProcess) -> None:
-        self._process = psutil.Process(server.process.pid)
+    def __init__(self, server: ServerProcess, service: EmbeddedRedis) -> None:
+        self._server = psutil.Process(server.process.pid)
+        self._redis = psutil.Process(service.pid)
         self.highest = 0
 
     def look(self) -> None:
-        self.highest = max(self.highest, self._process.memory_info().rss)
+        self.highest = max(self.highest, self._server.memory_info().rss)
+
+    def work(self) -> float:
+        times = [each.cpu_times() for each in (self._server, self._redis)]
+        return sum(each.user + each.system for each in times)
 
 
 @pytest.mark.parametrize(
@@ -43,22 +55,18 @@ def test_a_valid_message_behind_huge_ones_is_answered(
 ) -> None:
     service = start_redis(append_only=AppendOnly.OFF)
     with connect(service.url()) as client:
-        huge = poison(size)
-        for _ in range(count):
-            client.lpush(QUEUE, huge)
-        del huge
+        push_poison(client, count, size)
         client.lpush(QUEUE, call("CP-1", "valid"))
+        before = psutil.Process(service.pid).cpu_times()
         server = start_server(service.url(), **QUICK)
-        watched = Watched(server)
-        began = time.monotonic()
+        watched = Watched(server, service)
 
         def answered() -> bool:
             watched.look()
             return answered_ids(client, "CP-1") == ["valid"]
 
-        until(answered, "not answered", timeout=SOON)
-        took = time.monotonic() - began
-        assert took <= ANSWER_SECONDS
+        until(answered, "not answered", timeout=4 * SOON)
+        assert watched.work() - before.user - before.system <= ANSWER_SECONDS
         assert watched.highest <= LARGEST_SERVER
         letters = dead_letters(client)
         assert len(letters) == count
@@ -74,10 +82,10 @@ def test_a_huge_message_that_wakes_an_idle_server_does_not_come_into_it(
         server = start_server(service.url(), **QUICK)
         client.lpush(QUEUE, call("CP-1", "before"))
         until(lambda: answered_ids(client, "CP-1") == ["before"], "not answered")
-        watched = Watched(server)
+        watched = Watched(server, service)
         watched.look()
         idle = watched.highest
-        client.lpush(QUEUE, poison(200 * MB))
+        push_poison(client, 1, 200 * MB)
         client.lpush(QUEUE, call("CP-1", "after"))
 
         def answered() -> bool:
@@ -102,23 +110,23 @@ def test_huge_entries_for_one_charge_point_do_not_hold_up_the_others(
             plug(url + "CP-GOOD", subprotocols=["ocpp1.6"]) as good,
         ):
             until(lambda: client.scard("ocpp:active") == 2, "not both are connected")
-            watched = Watched(server)
+            watched = Watched(server, service)
             answer = json.dumps({"payload": [3, "huge", {"data": "x" * (40 * MB)}]})
             for _ in range(16):
                 client.lpush("ocpp:responses:CP-BAD", answer)
             client.lpush("ocpp:responses:CP-BAD", json.dumps({"payload": [3, "small", {}]}))
             client.publish("ocpp:wake:server-0", json.dumps(["CP-BAD"]))
-            slowest = 0.0
+            most = 0.0
             for number in range(200):
-                began = time.monotonic()
+                before = watched.work()
                 good.send(json.dumps([2, f"h{number}", "Heartbeat", {}]))
                 assert json.loads(good.recv(SOON))[1] == f"h{number}"
-                slowest = max(slowest, time.monotonic() - began)
+                most = max(most, watched.work() - before)
                 watched.look()
                 if not client.exists("ocpp:responses:CP-BAD"):
                     break
             assert json.loads(bad.recv(SOON))[1] == "small"
-            assert slowest <= 2.0
+            assert most <= TURN_SECONDS
             assert watched.highest <= LARGEST_SERVER
             assert len(server.records("invalid_response")) == 16
             assert server.health()["status"] == "healthy"
@@ -131,7 +139,7 @@ def test_a_forwarded_answer_that_is_huge_is_set_aside(start_redis: StartRedis, s
         server.wait_healthy()
         instance = client.hget("ocpp:requests:owner", "consumer")
         assert isinstance(instance, bytes)
-        watched = Watched(server)
+        watched = Watched(server, service)
         for _ in range(4):
             client.lpush(f"ocpp:answers:{instance.decode()}", b"x" * (50 * MB))
         client.publish("ocpp:wake:server-0", "[]")
@@ -148,10 +156,10 @@ def test_a_forwarded_answer_that_is_huge_is_set_aside(start_redis: StartRedis, s
 def test_a_huge_message_among_shards_goes_its_way(start_redis: StartRedis, start_server: StartServer) -> None:
     service = start_redis(append_only=AppendOnly.OFF)
     with connect(service.url()) as client:
-        client.lpush(QUEUE, poison(50 * MB), poison(50 * MB))
+        push_poison(client, 2, 50 * MB)
         client.lpush(QUEUE, call("CP-1", "valid"))
         server = start_server(service.url(), QUEUE_SHARDS="2", **QUICK)
-        watched = Watched(server)
+        watched = Watched(server, service)
 
         def answered() -> bool:
             watched.look()

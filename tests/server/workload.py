@@ -21,6 +21,7 @@ from harness import (
     until,
 )
 
+from server.ocpp.envelope import DEAD_LETTERS
 from server.processor.request_queue import BATCH_MESSAGES
 
 CATCHES = 100
@@ -127,7 +128,12 @@ class Workload:
             assert Counter(seen[name]) == Counter(ids), name
             assert seen[name] == ids, name
         letters = [letter["raw"] for letter in dead_letters(client)]
-        assert sorted(letters) == sorted(self.invalid) if sharded else letters == self.invalid
+        if not sharded:
+            assert letters == self.invalid[-DEAD_LETTERS:]  # a machine that is slow to stop the server has it do more
+        elif len(self.invalid) <= DEAD_LETTERS:
+            assert sorted(letters) == sorted(self.invalid)
+        else:
+            assert (len(letters), set(letters) <= set(self.invalid)) == (DEAD_LETTERS, True)
         started = [
             (answer["payload"][2]["transactionId"], name)
             for name in self.expected

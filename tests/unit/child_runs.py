@@ -12,6 +12,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import msgspec
+import prepared
 
 from ocpp_resilience.report import Report
 from ocpp_resilience.report.page import template
@@ -98,9 +99,7 @@ def run(folder: Path, *arguments: str, module: str = "robot", out: str = "out") 
         command += ["--outputdir", str(folder / out)]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # pabot starts `robot` by its name
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder)}
-    return subprocess.run(
-        [*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
-    )
+    return prepared.run([*command, *arguments], cwd=folder, env=environment, timeout=200)
 
 
 def report_of(folder: Path, out: str = "out") -> Report:

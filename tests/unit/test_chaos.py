@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
+
+import prepared
 
 from ocpp_resilience.ledger import Verdict, check
 
@@ -24,7 +25,7 @@ def test_a_few_faults_by_chance(tmp_path: Path) -> None:
     }
     options = [part for name, value in variables.items() for part in ("--variable", f"{name}:{value}")]
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), *options, "benchmarks/chaos.robot"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = prepared.run(command, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Seed 12, 6 faults, 3 at the edge." in done.stdout
     faults = [json.loads(line) for line in (tmp_path / "evidence" / "faults.jsonl").read_text().splitlines()]

@@ -484,6 +484,36 @@ class TestCommands:
         assert len(library.get_received_frames()) == 5
 
 
+class TestAFleet:
+    def test_it_is_answered_once_each_has_one_more_answer(
+        self, gateway: FakeGateway, library: ChargePointLibrary
+    ) -> None:
+        points = library.start_charging_fleet(3, pause=timedelta(seconds=0.3))
+        before = {point: len(library.get_received_frames(alias=point)) for point in points}
+        library.wait_until_fleet_is_answered()
+        after = {point: len(library.get_received_frames(alias=point)) for point in points}
+        assert all(after[point] > before[point] for point in points), (before, after)
+        assert library.stop_charging_fleet().problems == []
+
+    def test_those_without_an_answer_are_named(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+        _, unheard = library.start_charging_fleet(2)
+        gateway.unheard = {unheard}
+        fleet = library.start_charging_fleet.__self__._get("fleet")
+        fleet._limit = 0.3
+        with pytest.raises(ExpectationFailed) as caught:
+            wait_until(  # an answer may be on its way
+                library.wait_until_fleet_is_answered, timeout=PATIENCE, failure=lambda: "each one was answered"
+            )
+        assert str(caught.value) == f"1 of 2 charge points of the fleet got no answer within 300 ms: {unheard}."
+        fleet._limit, gateway.unheard = PATIENCE, set()
+        library.wait_until_fleet_is_answered()
+        assert library.stop_charging_fleet().answered
+
+    def test_one_that_is_not_there_is_a_mistake_of_the_test(self, library: ChargePointLibrary) -> None:
+        with pytest.raises(UsageError, match=r"^There is no fleet 'fleet'; call `Start Charging Fleet` first\.$"):
+            library.wait_until_fleet_is_answered()
+
+
 @pytest.mark.parametrize(
     "data",
     [

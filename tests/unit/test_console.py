@@ -17,6 +17,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import TextIO
 
+import prepared
 import pytest
 
 from ocpp_resilience.robot import console
@@ -262,14 +263,7 @@ def test_loads_faults_and_queues_show_how_far_they_are(terminal: Terminal, tmp_p
 
 
 def test_a_run_in_a_pipeline_is_quiet(tmp_path: Path) -> None:
-    done = subprocess.run(
-        command(tmp_path, "--test", "A Queue"),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=300,
-        check=False,
-    )
+    done = prepared.run(command(tmp_path, "--test", "A Queue"), cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stdout
     assert "\x1b" not in done.stdout + done.stderr
     assert "messages answered" not in done.stdout + done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import tomllib
 from collections.abc import Iterator
@@ -113,19 +114,17 @@ def test_there_are_keywords() -> None:
     assert KEYWORDS
 
 
+@functools.cache
 def classes() -> dict[str, ast.ClassDef]:
     """Every class of the modules, by name."""
     trees = (ast.parse(module.read_text(encoding="utf-8")) for module in MODULES)
     return {node.name: node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
 
 
-CLASSES = classes()
-
-
 def documented_in_a_base(class_: ast.ClassDef, method: str) -> bool:
     """Whether a base class has a method of that name with a docstring; an override needs no second one."""
     for base in class_.bases:
-        parent = CLASSES.get(ast.unparse(base).split("[")[0].rpartition(".")[2])
+        parent = classes().get(ast.unparse(base).split("[")[0].rpartition(".")[2])
         if parent is None or parent is class_:
             continue
         for child in parent.body:

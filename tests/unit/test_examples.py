@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import prepared
 import pytest
 from test_documentation import KEYWORDS, LIBRARIES
 
@@ -27,7 +27,7 @@ def dry_run(folder: Path, tests: dict[str, str]) -> list[str]:
         text += f"{name}\n" + "".join(f"    {line}\n" if line.strip() else "\n" for line in body.splitlines())
     (folder / "examples.robot").write_text(text)
     command = [sys.executable, "-m", "robot", "--dryrun", "--outputdir", "out", "--console", "none", "examples.robot"]
-    subprocess.run(command, cwd=folder, timeout=240, check=False)
+    prepared.run(command, cwd=folder, timeout=240)
     found = []
     for test in ET.parse(folder / "out" / "output.xml").iter("test"):
         status = test.find("status")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import prepared
 import pytest
 from robot.api import ExecutionResult
 
@@ -136,7 +136,7 @@ def test_in_a_suite_actions_on_a_running_system_are_skipped(elsewhere: EmbeddedR
     suite = tmp_path / "external.robot"
     suite.write_text(SUITE % elsewhere.url().replace("%", "\\%"))
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), "--console", "none", str(suite)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    run = prepared.run(command, timeout=180)
     result = ExecutionResult(str(tmp_path / "output.xml"))
     found = {test.name: (test.status, test.message) for test in result.suite.tests}
     assert [status for status, _ in found.values()] == ["SKIP", "SKIP", "SKIP", "SKIP", "PASS"], (found, run.stderr)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,13 +64,16 @@ SERVER_API = {"StateStoreLibrary", "ocpp_resilience/correlation/direct.py"}
 """The keywords whose subject is an API of the reference server: the one place where libraries import it."""
 
 
-def imports(path: Path) -> Iterator[str]:
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
     """The dotted names that a file imports, with the names that it takes from a module."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
 
 
 def rooms_used(house: Path) -> dict[str, set[str]]:

@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import prepared
 import pytest
 import yaml
 from robot import api
@@ -40,7 +41,7 @@ def test_suite_passes(page: Path, number: int, tmp_path: Path) -> None:
     for name, text in re.findall(r"`([\w-]+\.yaml)`:\n\n```yaml\n(.*?)```", page.read_text(), re.DOTALL):
         (tmp_path / name).write_text(text)
     command = [sys.executable, "-m", "robot", "--outputdir", "out", "--console", "dotted", "example.robot"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    done = prepared.run(command, cwd=tmp_path, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no such" not in done.stderr.lower()
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import prepared
 import pytest
 
 from ocpp_resilience.errors import LacksCapability, ServiceError, UsageError, WaitTimeout
@@ -300,6 +300,6 @@ def test_a_system_that_is_said_to_run_and_does_not_is_an_error(library: OcppServ
 def test_behind_a_fault_proxy_it_is_skipped(running: str, tmp_path: Path) -> None:
     suite = Path(__file__).resolve().parents[2] / "suites" / "16_connection_failures.robot"
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path / "out"), "--variable", f"TARGET:{running}"]
-    done = subprocess.run([*command, str(suite)], capture_output=True, text=True, timeout=180, check=False)
+    done = prepared.run([*command, str(suite)], timeout=180)
     assert done.returncode == 0, done.stdout
     assert "Target 'there' is already running and cannot be started with another Redis address" in done.stdout

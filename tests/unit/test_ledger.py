@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 import sys
 from pathlib import Path
 
+import prepared
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -323,15 +323,13 @@ def test_the_command_says_the_same_and_its_exit_status_too(ledger: Ledger) -> No
     ledger.end()
     ledger.close()
     command = [sys.executable, "-m", "ocpp_resilience.ledger", "check", str(ledger.path)]
-    text = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    text = prepared.run(command, timeout=180)
     assert text.returncode == 1
     assert text.stdout.splitlines()[0].startswith("violated: 2 messages: 2 acknowledged")
     assert text.stdout.splitlines()[1] == "lost: Heartbeat 'm0' of CP-1 was acknowledged, but has no answer"
-    machine = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=180, check=False)
+    machine = prepared.run([*command, "--json"], timeout=180)
     assert json.loads(machine.stdout)["lost"] == 2
-    missing = subprocess.run(
-        [*command[:-1], str(ledger.path) + ".none"], capture_output=True, text=True, timeout=180, check=False
-    )
+    missing = prepared.run([*command[:-1], str(ledger.path) + ".none"], timeout=180)
     assert (missing.returncode, missing.stderr) == (
         2,
         f"{ledger.path}.none: cannot be read: No such file or directory\n",
@@ -446,7 +444,7 @@ def test_sequences_are_judged_again_from_files_in_any_order(tmp_path: Path, ledg
     ledger.end()
     ledger.close()
     command = [sys.executable, "-m", "ocpp_resilience.ledger", "check", str(state.path), str(ledger.path), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = prepared.run(command)
     assert done.returncode == 1, done.stderr
     assert [each["about"] for each in json.loads(done.stdout)["violations"]] == [
         "TransactionEvent 'e2' of CP-1 was acknowledged, and event 2 of transaction T counts as missing"

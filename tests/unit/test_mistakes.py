@@ -15,6 +15,7 @@ from pathlib import Path
 from textwrap import dedent
 from xml.etree import ElementTree as ET
 
+import prepared
 import pytest
 
 from ocpp_resilience.shipped import shipped
@@ -331,9 +332,7 @@ def test_each_mistake_is_told_what_is_wrong_and_what_is_allowed(mistake: Mistake
         (tmp_path / name).write_text(dedent(text).lstrip("\n"))
     environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"} | mistake.environment
     environment["PYTHONPATH"] = str(ROOT)
-    done = subprocess.run(
-        mistake.command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = prepared.run(mistake.command, cwd=tmp_path, env=environment, timeout=120)
     message = told(mistake, done, tmp_path)
     for piece in mistake.said:
         assert piece in message, f"{message}\n{done.stdout}{done.stderr}"
@@ -352,7 +351,7 @@ def keywords(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
     folder = tmp_path_factory.mktemp("keywords")
     tests = "".join(f"{number}\n    {line}\n" for number, (line, _) in enumerate(KEYWORDS.values()))
     (folder / "one.robot").write_text(SUITE.lstrip("\n") + tests)
-    done = subprocess.run([*ROBOT, "one.robot"], cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+    done = prepared.run([*ROBOT, "one.robot"], cwd=folder, timeout=200)
     assert done.returncode == len(KEYWORDS), done.stdout
     found = {}
     for test, made in zip(ET.parse(folder / "out" / "output.xml").iter("test"), KEYWORDS, strict=True):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
+import prepared
 from robot.api import ExecutionResult
 
 RESOURCE = Path(__file__).parents[2] / "resources" / "faults.resource"
@@ -30,7 +30,7 @@ def test_a_failing_row_names_itself_with_any_error(tmp_path: Path) -> None:
     suite = tmp_path / "rows.robot"
     suite.write_text(SUITE)
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), "--console", "none", str(suite)]
-    subprocess.run(command, capture_output=True, timeout=180, check=False)
+    prepared.run(command, timeout=180)
     one, two = (test.message for test in ExecutionResult(str(tmp_path / "output.xml")).suite.tests)
     assert one.startswith("half-open for 3 s: There is no Server 'server'")
     assert "1) latency 300 ms for 1 s: There is no Server 'server'" in two
@@ -42,6 +42,6 @@ def test_a_failing_row_of_two_names_the_one_that_failed(tmp_path: Path) -> None:
     row = "    [Template]    Both Are Survived And Recovered From\n    busy for 1 s    half-open for 3 s\n"
     suite.write_text(f"*** Settings ***\nResource    {RESOURCE}\n\n*** Test Cases ***\nA Row Of Two\n{row}")
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), "--console", "none", str(suite)]
-    subprocess.run(command, capture_output=True, timeout=180, check=False)
+    prepared.run(command, timeout=180)
     (test,) = ExecutionResult(str(tmp_path / "output.xml")).suite.tests
     assert test.message.startswith("busy for 1 s: There is no Server 'server'")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import prepared
 import pytest
 from robot.api import ExecutionResult
 
@@ -46,13 +46,7 @@ def url() -> Iterator[str]:
 def run(url: str, folder: Path, *arguments: str) -> dict[str, tuple[str, str]]:
     """Status and message of each test of a child run."""
     command = [sys.executable, "-m", "robot", "--outputdir", str(folder), "--console", "none"]
-    subprocess.run(
-        [*command, "--variable", f"FAULT_PROXY:{url}", *arguments],
-        cwd=ROOT,
-        timeout=300,
-        check=False,
-        capture_output=True,
-    )
+    prepared.run([*command, "--variable", f"FAULT_PROXY:{url}", *arguments], cwd=ROOT, timeout=300)
     tests = ExecutionResult(str(folder / "output.xml")).suite.all_tests
     return {test.name: (test.status, test.message) for test in tests}
 

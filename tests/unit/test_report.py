@@ -14,6 +14,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import msgspec
+import prepared
 import pytest
 from child_runs import without_own_script
 from robot.api import ExecutionResult
@@ -86,9 +87,7 @@ def robot(folder: Path, *arguments: str, module: str = "robot") -> subprocess.Co
     command = [sys.executable, "-m", module, "--outputdir", str(folder / "out"), *arguments]
     # pabot starts `robot` by its name.
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
-    )
+    return prepared.run(command, cwd=folder, env=environment, timeout=200)
 
 
 def suite(folder: Path, text: str = SUITE, name: str = "own.robot") -> Path:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import prepared
 import pytest
 
 from ocpp_resilience.errors import UsageError
@@ -61,12 +62,9 @@ def test_valid_values_are_read() -> None:
     ],
 )
 def test_a_mistake_is_known_before_anything_is_started(variable: str, value: str, file: str, tmp_path: Path) -> None:
-    run = subprocess.run(
+    run = prepared.run(
         [sys.executable, "-m", "robot", "--outputdir", tmp_path, "--variable", f"{variable}:{value}", ROOT / file],
-        capture_output=True,
-        text=True,
         timeout=100,
-        check=False,
     )
     assert f"The variable {variable} is {value!r}, allowed is " in run.stdout
     assert " 0 passed" in run.stdout
@@ -84,12 +82,9 @@ def test_a_mistake_is_known_before_anything_is_started(variable: str, value: str
 def test_a_mistake_about_regressions_is_no_pass(variable: str, value: str, tmp_path: Path) -> None:
     suite = tmp_path / "one.robot"
     suite.write_text("*** Settings ***\nLibrary    EvidenceLibrary\n*** Test Cases ***\nOne\n    No Operation\n")
-    run = subprocess.run(
+    run = prepared.run(
         [sys.executable, "-m", "robot", "--outputdir", tmp_path, "--variable", f"{variable}:{value}", suite],
-        capture_output=True,
-        text=True,
         timeout=100,
-        check=False,
     )
     message = f"The variable {variable} is {value!r}, allowed is "
     assert run.stdout.count(message) == 1
@@ -132,12 +127,6 @@ def test_an_option_beyond_its_limits_is_named_with_them(command: str) -> None:
     ],
 )
 def test_an_option_of_a_module_beyond_its_limits_is_named(module: str, arguments: list[str], option: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", module, *arguments, *option.split()],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    run = prepared.run([sys.executable, "-m", module, *arguments, *option.split()], timeout=100)
     assert run.returncode == 2
     assert f"error: {option} cannot be used, allowed is a number " in run.stderr

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import prepared
 import pytest
 from child_runs import report_of, write_suite
 
@@ -39,9 +40,7 @@ def command(*arguments: str) -> list[str]:
 
 def decide(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(folder)}
-    return subprocess.run(
-        command(*arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
-    )
+    return prepared.run(command(*arguments), cwd=folder, env=environment, timeout=200)
 
 
 def own_suite(folder: Path, line: str, settings: str = "") -> None:

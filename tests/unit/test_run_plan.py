@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
+import prepared
 import pytest
 from robot.api import TestSuite as Data
 
@@ -63,7 +63,5 @@ def test_the_setup_of_a_folder_can_ask(folder: Path, chosen: list[str], later: s
         "    ${later}    Requirement Is Proven Later    R14.2\n    Log    later: ${later}    console=True\n"
     )
     command = [sys.executable, "-m", "robot", "--output", "NONE", "--log", "NONE", "--report", "NONE"]
-    ran = subprocess.run(
-        [*command, *chosen, str(folder)], cwd=folder.parent, capture_output=True, text=True, timeout=60, check=True
-    )
+    ran = prepared.run([*command, *chosen, str(folder)], cwd=folder.parent, timeout=60, check=True)
     assert f"later: {later}" in ran.stdout

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
+
+import prepared
 
 SUITE = """\
 *** Settings ***
@@ -35,12 +36,9 @@ SECRETS = {"API_SECRET": "t0ken-of-the-api", "POINT_SECRET": "p0int-password"}
 def test_no_secret_stands_in_a_log(tmp_path: Path) -> None:
     suite = tmp_path / "secrets.robot"
     suite.write_text(SUITE)
-    done = subprocess.run(
+    done = prepared.run(
         [sys.executable, "-m", "robot", "--loglevel", "TRACE", "--outputdir", str(tmp_path), str(suite)],
         env=os.environ | SECRETS,
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=300,
     )
     written = done.stdout + done.stderr

@@ -4,12 +4,12 @@ parts."""
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import prepared
 import pytest
 import yaml
 
@@ -30,7 +30,7 @@ Change = Callable[[dict[str, Any]], object]
 def tried(profile: Path | str, *more: str) -> tuple[int, dict[str, tuple[str, str]], str]:
     """Exit status, part to verdict and sentence, and standard error."""
     command = [sys.executable, "-m", "ocpp_resilience.check", "check", str(profile), *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = prepared.run(command, timeout=120)
     lines = re.findall(rf"^({'|'.join(VERDICTS)}) +((?:\S+ )+) +(\S.*)$", done.stdout, re.MULTILINE)
     return done.returncode, {part.strip(): (verdict, sentence) for verdict, part, sentence in lines}, done.stderr
 
@@ -386,7 +386,7 @@ def test_the_check_ends_with_a_draft_and_with_what_is_decided(tmp_path: Path) ->
     )
     (tmp_path / "wrong.yaml").write_text(profile.replace("ready: 15", "ready: 1"))
     command = [sys.executable, "-m", "ocpp_resilience.check", "check", str(tmp_path / "wrong.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = prepared.run(command, timeout=120)
     assert done.returncode == 1
     assert "Draft of a corrected profile" in done.stdout
     assert "    http:\n      healthy: fine\n" in done.stdout

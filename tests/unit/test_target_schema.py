@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import prepared
 import pytest
 import yaml
 from test_target import REFUSED, SMALL
@@ -53,7 +53,7 @@ def test_the_shipped_schema_is_that_of_the_structures() -> None:
 
 def test_the_command_prints_it() -> None:
     command = [sys.executable, "-m", "ocpp_resilience.check", "schema"]
-    printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    printed = prepared.run(command, timeout=60, check=True)
     assert json.loads(printed.stdout) == schema()
 
 

@@ -30,6 +30,8 @@ from ocpp_resilience.waiting import wait_until
 
 SERVER = Path(__file__).resolve().parents[1] / "transports" / "small_server.py"
 KINDS = ("list", "stream", "pubsub", "none")
+PATIENCE = 30
+"""Seconds that something that has to come may take on a machine that does other things."""
 QUEUES = {
     "list": """
 queue:
@@ -96,13 +98,25 @@ class System:
 
     def start(self, defect: str | None = None) -> None:
         command = [sys.executable, str(SERVER), self.kind, self._place, *([defect] if defect else [])]
+        if self.kind == "pubsub":
+            return self._start_subscriber(command)
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
         if self.kind == "none":
-            wait_until(self._listens, timeout=10, failure=lambda: "It does not listen")
+            wait_until(self._listens, timeout=PATIENCE, failure=lambda: "It does not listen")
         elif self._process.stdout is not None:
             assert self._process.stdout.readline() == b"at work\n"
-            # A channel is subscribed to a moment later.
-            time.sleep(0.2 if self.kind == "pubsub" else 0)
+        return None
+
+    def _start_subscriber(self, command: list[str]) -> None:
+        """It subscribes with a pattern, after it has said that it is at work."""
+        with redis.Redis.from_url(self._place) as client:
+            before = client.pubsub_numpat()
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+            wait_until(
+                lambda: client.pubsub_numpat() > before or None,
+                timeout=PATIENCE,
+                failure=lambda: "It does not subscribe",
+            )
 
     def _listens(self) -> bool | None:
         try:
@@ -233,19 +247,20 @@ def test_a_server_that_acknowledges_first_loses_its_batch(system: Callable[[str]
         until_some_are_answered(small, sent)
         small.kill()
         small.start("early")
-        wait_until(lambda: small.client.length() == 0 or None, timeout=10, failure=str)
-        time.sleep(0.3)
+        wait_until(lambda: small.client.length() == 0 or None, timeout=PATIENCE, failure=str)
+        last = small.client.send(small.mix(1))  # it takes one after the other
+        until_some_are_answered(small, last, more_than=0)
         if small.client.report(refreshed(small, sent)).lost:
             return
         small.kill()
     pytest.fail("nothing was lost")
 
 
-def until_some_are_answered(system: System, sent: SentMessages) -> None:
+def until_some_are_answered(system: System, sent: SentMessages, *, more_than: int = 20) -> None:
     def look() -> bool | None:
-        return len(system.client.report(refreshed(system, sent)).answered) > 20 or None
+        return len(system.client.report(refreshed(system, sent)).answered) > more_than or None
 
-    wait_until(look, timeout=5, failure=lambda: "Hardly anything was answered")
+    wait_until(look, timeout=PATIENCE, failure=lambda: "Hardly anything was answered")
 
 
 def refreshed(system: System, sent: SentMessages) -> SentMessages:
@@ -279,9 +294,8 @@ def test_charge_points_repeat_unanswered_messages_after_an_outage_of_the_gateway
 ) -> None:
     small = system("none")
     sent = small.client.send(small.mix(20))
-    time.sleep(0.3)
+    wait_until(lambda: "could not connect" in small.client.problem or None, timeout=PATIENCE, failure=str)
     assert small.client.length() == 20
-    assert "could not connect" in small.client.problem
     small.start()
     assert len(judged(small, sent).answered) == 20
 

@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -179,13 +180,19 @@ def load(path: Path = DEFAULT_FILE) -> Requirements:
     return _Reader(path, root, data).requirements()
 
 
+@cache
+def _ours() -> Requirements:
+    """Read once: a run asks for them with each page that it writes."""
+    return load(DEFAULT_FILE)
+
+
 def load_with_ours(paths: Sequence[Path]) -> Requirements:
     """The requirements of the given files, and those of the project that they do not define.
 
     Raises:
         RequirementsFileError: a file cannot be used.
     """
-    ours = load(DEFAULT_FILE)
+    ours = _ours()
     others = [load(each) for each in dict.fromkeys(path.resolve() for path in paths) if each != DEFAULT_FILE.resolve()]
     if not others:
         return ours
