@@ -343,6 +343,37 @@ def test_an_id_that_was_used_several_times_gets_as_many_answers(history: History
     assert found(history.report()) == {"answered twice"}
 
 
+@pytest.mark.parametrize("shared", ["-1", None])
+def test_where_one_of_a_shared_id_went_unanswered_no_order_is_known(history: History, shared: str | None) -> None:
+    """The second was refused and the first ignored, or taken under an id of its own; nothing was overtaken."""
+    history.sent(shared, valid=False, answerable=None, code="FormationViolation")
+    history.sent("a")
+    history.sent(shared, valid=False, answerable=None, code="FormationViolation")
+    history.sent("b")
+    history.answered("a")
+    history.answered("-1", code="FormationViolation")
+    history.answered("b")
+    assert history.report().out_of_order == []
+
+
+def test_of_an_answer_under_another_id_no_order_is_known(history: History) -> None:
+    """The first was taken under the id that it has, and the CALLERROR is that to the third, which shares no id."""
+    history.sent("-1", valid=False, answerable=None, code="FormationViolation")
+    history.sent("a")
+    history.sent(None, valid=False, answerable=None, code="FormationViolation")
+    history.answered("too long", "a")
+    history.answered("-1", code="FormationViolation")
+    assert history.report().out_of_order == []
+
+
+def test_where_all_of_a_shared_id_were_answered_their_order_counts(history: History) -> None:
+    history.sent("a")
+    history.sent("-1", valid=False, code="FormationViolation")
+    history.answered("-1", code="FormationViolation")
+    history.answered("a")
+    assert len(history.report().out_of_order) == 1
+
+
 def test_of_an_id_that_was_used_several_times_the_last_is_lost(history: History) -> None:
     history.sent("a")
     second = history.sent("a")

@@ -111,6 +111,16 @@ def test_a_refusal_that_names_no_message_is_that_of_the_invalid_one(
     made.close()
 
 
+def test_a_late_refusal_may_be_that_of_the_newest_invalid_message(tmp_path: Path, gateway: Gateway) -> None:
+    made = transport(tmp_path, gateway)
+    newest = SentMessage(
+        charge_point="CP", message_id=None, answerable=None, action=None, data=b'[8,"b","Heartbeat",{}]', valid=False
+    )
+    made.push([message([2, "a", "Authorize", {}], valid=False), newest])
+    assert seen(made) == ["-1"]
+    made.close()
+
+
 @pytest.mark.parametrize("data", [b" " * 2**21, b'"\xff"'], ids=["too large", "not UTF-8"])
 def test_a_frame_that_costs_the_connection_takes_no_other_with_it(
     tmp_path: Path, gateway: Gateway, data: bytes

@@ -12,6 +12,7 @@ from ocpp_resilience.ledger.entry import Entry
 from ocpp_resilience.ledger.records import Op
 from ocpp_resilience.text import counted, examples
 from ocpp_resilience.transport.answers import Answer, AnswerKind
+from ocpp_resilience.transport.invalid_records import UNREADABLE_ID
 from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 EXAMPLES = 3
@@ -270,6 +271,7 @@ def _match_point(
         elif answer.kind is not AnswerKind.CALL:
             known = expected.count(point, answer.message_id) > 0
             by_id[answer.message_id if known else None].append((position, answer))
+    unclear = _unclear_ids(point, by_id, expected)
     stray = _StrayAnswers(by_id.pop(None, []), expected.count(point, None))
     claimed: list[tuple[int, Entry]] = []
     entries: dict[int, SentMessage] = {}
@@ -288,7 +290,8 @@ def _match_point(
                 found_one = candidates[message.occurrence] if len(candidates) > message.occurrence else None
         if found_one is not None:
             position, answer = found_one
-            claimed.append((position, entry))
+            if message.answer_message_id not in unclear:
+                claimed.append((position, entry))
             _see(entry, answer)
             _judge(report, message, answer)
             if check is not None and (problems := check(message, answer)):
@@ -310,6 +313,19 @@ def _match_point(
         OrderViolation(earlier=entries[id(message)], later=entries[id(before)])
         for message, before in rules.reordered(answered)
     ]
+
+
+def _unclear_ids(
+    point: str, by_id: Mapping[str | None, Sequence[tuple[int, Answer]]], expected: ExpectedAnswers
+) -> set[str | None]:
+    """The ids of answers that are not known to be those of one message, so that they say nothing of the order.
+
+    Several messages share an id, and not all were answered; or there are messages whose answer may have any id, or
+    answers under an id that no message has: then a CALLERROR without an id may be that to each of them.
+    """
+    shared = {id_ for id_, found in by_id.items() if 1 < expected.count(point, id_) != len(found)}
+    any_id = by_id.get(None) or expected.count(point, None)
+    return {None, *shared, *({UNREADABLE_ID} if any_id else ())}
 
 
 class _StrayAnswers:

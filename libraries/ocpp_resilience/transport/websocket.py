@@ -231,6 +231,9 @@ class WebSocketTransport(GatheredAnswers):
     async def _deliver(self, line: _Line, message: SentMessage) -> None:
         text = _as_frame(message.data)
         wire_id = message.answer_message_id
+        if not message.valid:
+            # From now on a refusal without an id may be that of this one.
+            line.unanswered = None
         pause = FIRST_PAUSE
         patience = 0.0
         if message.answerable is not False and (message.answerable or wire_id is not None):
