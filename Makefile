@@ -6,10 +6,10 @@ INSTALLED := .venv/.installed
 BYTECODE := PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance release baseline soak docs containers sentinel test lint format unit keywords browser bench chaos recovery leak targets foreign grade mutants verdicts lock wheel newest lowest locked clean
+.PHONY: help acceptance release baseline soak docs containers sentinel test lint format unit keywords browser bench bench-peers chaos recovery leak targets foreign grade mutants verdicts lock wheel newest lowest locked clean
 
 help:  ## Say what there is
-	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The versions and hashes of the lock. Nothing of ours can have a hash, so that pip takes our own package apart from them.
 $(INSTALLED): pyproject.toml locks/dev.txt
@@ -74,6 +74,9 @@ browser: $(INSTALLED)  ## The page in a headless Chromium, if there is one; scre
 bench: $(INSTALLED)  ## Every measurement within 10 minutes, one table, results/bench.json (ONLY="queue gateway" LONGER=3)
 	$(BIN)/python benchmarks/bench.py $(addprefix --only ,$(ONLY)) $(if $(LONGER),--longer $(LONGER)) \
 	  $(if $(CONNECTIONS),--connections $(CONNECTIONS))
+
+bench-peers: $(INSTALLED)  ## Load engine and fault proxy beside HAProxy, tsung and Locust, if installed; results/bench-peers.json (ONLY="honesty")
+	$(BIN)/python benchmarks/peers.py $(addprefix --only ,$(ONLY)) $(if $(LONGER),--longer $(LONGER))
 
 chaos: $(INSTALLED)  ## Faults by chance under charge points, commands and messages (SEED=42 FAULTS=100 EDGE_FAULTS=50 REDIS=sentinel)
 	$(BIN)/robot --outputdir results/chaos $(if $(SEED),--variable SEED:$(SEED)) $(if $(FAULTS),--variable FAULTS:$(FAULTS)) \

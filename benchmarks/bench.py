@@ -73,13 +73,13 @@ class Outcome:
     figures: list[Figure] = field(default_factory=list)
 
 
-def main(programs: Mapping[str, Program] = PROGRAMS, *, all_seconds: float = ALL_SECONDS) -> int:
+def main(programs: Mapping[str, Program] = PROGRAMS, *, all_seconds: float = ALL_SECONDS, output: Path = OUTPUT) -> int:
     """Run the parts; returns the exit status."""
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     arguments.add_argument("--only", action="append", choices=list(programs), help="only this part (repeatable)")
     arguments.add_argument("--longer", type=float, default=1.0, help="times the usual rounds and seconds (default 1)")
     arguments.add_argument("--connections", type=int, help="charge points that the part 'scale' holds (10,000)")
-    arguments.add_argument("--output", type=Path, default=OUTPUT, help=f"the figures as JSON (default {OUTPUT})")
+    arguments.add_argument("--output", type=Path, default=output, help=f"the figures as JSON (default {output})")
     options = arguments.parse_args()
     if not 0 < options.longer < math.inf:
         arguments.error(f"--longer {options.longer:g} cannot be used, allowed is a number above 0")

@@ -6,7 +6,8 @@ All candidates stay connected the whole time and take turns: one runs for a slic
 stand still (SIGSTOP), so that a machine which changes its speed changes it for all. What counts is the median of the
 ratios of neighbouring slices, in round trips a second of the generator's processor time. The load engine keeps
 percentiles and ledger; Locust (the extra; left out where it is not installed) keeps its own statistics, one task a
-message (benchmarks/locust_peer.py); the raw loop does nothing but send and receive, and always has 50 connections.
+message (benchmarks/locust_peer.py), and so does tsung (Debian: tsung; only with --peers). The raw
+loop does nothing but send and receive, and always has 50 connections.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextlib
 import json
 import mmap
 import os
+import shutil
 import signal
 import statistics
 import struct
@@ -54,8 +56,24 @@ PAIRS_SECONDS = 45.0
 TARGETS = {50: 1.0, 1000: 0.8}
 RAW = "raw websockets"
 ENGINE = "load engine"
-PATHS = ("/raw", "/ocpp", "/locust")
-"""Of the raw loop, the load engine and Locust; each has a counter."""
+PATHS = ("/raw", "/ocpp", "/locust", "/tsung")
+"""Of the raw loop, the load engine, Locust and tsung; each has a counter."""
+TSUNG = """<?xml version="1.0"?>
+<!DOCTYPE tsung SYSTEM "/usr/share/tsung/tsung-1.0.dtd">
+<tsung loglevel="error" version="1.0">
+  <clients><client host="localhost" use_controller_vm="true" maxusers="{connections}"/></clients>
+  <servers><server host="127.0.0.1" port="{port}" type="tcp"/></servers>
+  <load><arrivalphase phase="1" duration="3600" unit="second">
+    <users maxnumber="{connections}" arrivalrate="{connections}" unit="second"/>
+  </arrivalphase></load>
+  <sessions><session name="ocpp" probability="100" type="ts_websocket">
+    <request><websocket type="connect" path="/tsung"></websocket></request>
+    <for from="1" to="1000000000" var="i">
+      <request><websocket type="message" frame="text">[2,"1","Heartbeat",{{}}]</websocket></request>
+    </for>
+  </session></sessions>
+</tsung>
+"""
 
 
 def serve(counters: str) -> None:
@@ -149,8 +167,8 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def compare(connections: int, pairs: int) -> Iterator[Figure]:
-    """One comparison: the load engine, and Locust where it is installed, with the raw loop."""
+def compare(connections: int, pairs: int, *, peers: bool = False) -> Iterator[Figure]:
+    """One comparison: the load engine, and Locust and tsung where they are installed, with the raw loop."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         counters = Path(folder, "counters")
@@ -163,19 +181,24 @@ def compare(connections: int, pairs: int) -> Iterator[Figure]:
             RAW: _process(*me, "--raw", url),
             ENGINE: _process(sys.executable, "-m", "ocpp_resilience.load", _plan(folder, url, connections)),
         }
+        paths = {RAW: 0, ENGINE: 1}
         if find_spec("locust"):
             candidates["Locust"] = _locust(folder, url, connections)
+            paths["Locust"] = 2
+        if peers and shutil.which("tsung"):
+            candidates["tsung"] = _tsung(folder, url, connections)
+            paths["tsung"] = 3
         processes = {name: stack.enter_context(candidate) for name, candidate in candidates.items()}
         shared = _shared(counters)
-        _wait_until_all_send(shared, processes)
-        each = {name: psutil.Process(process.pid) for name, process in processes.items()}
+        _wait_until_all_send(shared, {paths[name]: (name, process) for name, process in processes.items()})
+        each = {name: _at_work(process) for name, process in processes.items()}
         for process in each.values():
             process.suspend()
         rates: dict[str, list[float]] = {name: [] for name in each}
         costs: dict[str, list[float]] = {name: [] for name in each}
         for _ in PART.rounds(pairs, PAIRS_SECONDS):
-            for number, (name, process) in enumerate(each.items()):
-                rate, cost = _slice(shared, number, process)
+            for name, process in each.items():
+                rate, cost = _slice(shared, paths[name], process)
                 rates[name].append(rate)
                 costs[name].append(cost)
     for name in each:
@@ -207,15 +230,35 @@ def _locust(folder: str, url: str, connections: int) -> contextlib.AbstractConte
         url + "/locust",
     )
     log = Path(folder, "locust.log")
-    command = (sys.executable, "-m", "locust", "-f", str(file), *options, "--logfile", str(log))
+    command = (sys.executable, "-m", "locust", "-f", str(file), *options, "--logfile", str(log), "ChargePoint")
     return _process(*command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _wait_until_all_send(shared: mmap.mmap, processes: dict[str, subprocess.Popen[str]]) -> None:
+@contextlib.contextmanager
+def _tsung(folder: str, url: str, connections: int) -> Iterator[subprocess.Popen[str]]:
+    file = Path(folder, "tsung.xml")
+    file.write_text(TSUNG.format(connections=connections, port=url.rpartition(":")[2]))
+    command = ("tsung", "-f", str(file), "-l", folder, "start")
+    silent: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with _process(*command, env={**os.environ, "HOME": folder}, **silent) as process:
+        try:
+            yield process
+        finally:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+
+
+def _at_work(process: subprocess.Popen[str]) -> psutil.Process:
+    """The process that sends: tsung is a shell script, and its child does the work."""
+    own = psutil.Process(process.pid)
+    return next((child for child in own.children(recursive=True) if "beam" in child.name()), own)
+
+
+def _wait_until_all_send(shared: mmap.mmap, processes: dict[int, tuple[str, subprocess.Popen[str]]]) -> None:
     until = time.monotonic() + 120
-    while not all(struct.unpack_from("<Q", shared, 8 * number)[0] for number in range(len(processes))):
+    while not all(struct.unpack_from("<Q", shared, 8 * number)[0] for number in processes):
         time.sleep(0.05)
-        for name, process in processes.items():
+        for name, process in processes.values():
             if process.poll() is not None:
                 raise SystemExit(f"{name} exited with status {process.returncode}")
         if time.monotonic() > until:
@@ -257,6 +300,7 @@ PART = Part(__doc__)
 def main() -> int:
     """Run the comparisons, or one of the candidates."""
     PART.arguments.add_argument("--pairs", type=int, default=15)
+    PART.arguments.add_argument("--peers", action="store_true", help="tsung, too, where it is installed")
     PART.arguments.add_argument("--connections", type=int, nargs="+", default=[50, 1000])
     candidate = {"--serve": serve, "--raw": raw}.get(sys.argv[1] if len(sys.argv) == 3 else "")
     if candidate is not None:
@@ -269,7 +313,7 @@ def measure(options: argparse.Namespace) -> Iterator[Figure]:
     """All comparisons."""
     for connections in options.connections:
         progress(f"{connections:,} connections: the candidates in turn")
-        yield from compare(connections, options.pairs)
+        yield from compare(connections, options.pairs, peers=options.peers)
 
 
 if __name__ == "__main__":

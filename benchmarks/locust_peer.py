@@ -10,15 +10,15 @@ import itertools
 import time
 
 import websocket
-from locust import User, constant, task
+from locust import User, constant, constant_throughput, task
 
 NUMBERS = itertools.count(1)
 
 
-class ChargePoint(User):
-    """A connection that always has one Heartbeat outstanding."""
+class Connected(User):
+    """A connection that sends Heartbeats, one after the other."""
 
-    wait_time = constant(0)
+    abstract = True
 
     def on_start(self) -> None:
         """Connect."""
@@ -43,3 +43,15 @@ class ChargePoint(User):
             exception=None,
             context={},
         )
+
+
+class ChargePoint(Connected):
+    """Always has one Heartbeat outstanding."""
+
+    wait_time = constant(0)
+
+
+class PacedChargePoint(Connected):
+    """Sends ten a second, where the answers come in time."""
+
+    wait_time = constant_throughput(10)

@@ -42,7 +42,7 @@ SWEEP_EVERY = 1.0
 SWEEP_CHUNK = 500
 SWEEP_RATE = 5000
 """Lists that are looked at in a second at most: with more of them than that a sweep comes less often."""
-TIDY_AFTER = 0.02
+TIDY_AFTER = 0.05
 """Seconds after which sent responses leave their list, unless a read removes them sooner."""
 
 CLOCK_STEP = 0.001
@@ -300,6 +300,9 @@ class ResponseDelivery:
     async def _tidy(self) -> None:
         """Take what was sent out of the lists."""
         chunk = {session: session.sent for session in list(self._sent)[:CHUNK] if session.sent is not None}
+        if len(self._sent) <= CHUNK:
+            # What is sent from now on has its time, too, so that there is more for the next script.
+            self._tidy_at = time.monotonic() + TIDY_AFTER
         arguments: list[Any] = [self._longest]
         for session, sent in chunk.items():
             arguments += [self._keys.responses(session.charge_point_id), len(sent), *sent]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -179,6 +181,19 @@ async def test_only_what_was_sent_is_removed(
         else:
             await delivery._tidy()
         assert client.lrange(LIST, 0, -1) == [entry.encode() for entry in reversed(left)]
+
+
+async def test_under_load_too_what_was_sent_waits_for_more_of_its_kind(delivery: Delivered) -> None:
+    """Else a script would run for each of them."""
+    delivery.get("a", length=1)
+    assert delivery._tidy_at > time.monotonic()
+    removing = asyncio.create_task(delivery._tidy())
+    await asyncio.sleep(0)
+    delivery.get("b", length=1)
+    before = time.monotonic()
+    await removing
+    assert delivery.session.sent == ["b"]
+    assert delivery._tidy_at > before
 
 
 async def test_who_hears_deliveries_gets_them_and_who_does_not_is_woken(redis_url: str, client: redis.Redis) -> None:
