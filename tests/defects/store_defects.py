@@ -280,9 +280,7 @@ def values_are_cut_at_255_characters() -> None:
 def deleted_records_come_back() -> None:
     """A processor takes its cached record for the stored one where there is none any more."""
     request_queue._commit = Script(
-        replaced(
-            request_queue._COMMIT, "elseif value ~= condition[2] then", "elseif value and value ~= condition[2] then"
-        )
+        replaced(request_queue._COMMIT, "elseif value ~= work[2][i] then", "elseif value and value ~= work[2][i] then")
     )
 
 
@@ -303,7 +301,7 @@ def deleted_connectors_come_back() -> None:
 def _unlooked_at(part: str) -> None:
     sound = RequestQueue.commit
 
-    async def commit(self: RequestQueue, batch: Any, conditions: Any, operations: Any) -> Any:
-        return await sound(self, batch, [each for each in conditions if part not in each[0]], operations)
+    async def commit(self: RequestQueue, batch: Any, conditions: Any, *more: Any) -> Any:
+        return await sound(self, batch, [each for each in conditions if part not in each[0]], *more)
 
     RequestQueue.commit = commit
