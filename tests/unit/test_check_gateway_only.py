@@ -53,12 +53,12 @@ WRONG: dict[str, tuple[Change, int, str]] = {
     "no gateway": (
         lambda profile: profile.pop("gateway"),
         2,
-        r"field 'queue\.kind' is none, and there is no gateway \(allowed: gateway\.path: charge points' WebSockets",
+        r"field 'queue\.kind' is none, but there is no gateway \(allowed: gateway\.path: charge points' WebSockets",
     ),
     "a queue all the same": (
         put("capabilities", ["gateway", "queue"]),
         2,
-        r"redis\.keys\.requests or the capability queue is there \(allowed: list, stream or pubsub with a queue\)\.",
+        r"redis\.keys\.requests or the capability queue is given \(allowed: list, stream or pubsub with a queue\)\.",
     ),
     "a kind that there is not": (
         put("queue.kind", "websocket"),
@@ -98,7 +98,7 @@ WRONG: dict[str, tuple[Change, int, str]] = {
     "a log that says nothing": (
         put("capabilities", ["gateway", "log_records"]),
         1,
-        r"no record of an invalid message was recognised \(log\.records\); nothing came on its stderr \(log\.stream\)",
+        r"no record of an invalid message was recognised \(log\.records\); nothing was written to its stderr",
     ),
 }
 
