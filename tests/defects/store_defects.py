@@ -279,11 +279,8 @@ def values_are_cut_at_255_characters() -> None:
 @defect("R15.1", NOTHING_BACK, says=r"Back of the deleted charge point: .* R15\.1 differing_fields: required == 0")
 def deleted_records_come_back() -> None:
     """A processor takes its cached record for the stored one where there is none any more."""
-    request_queue._commit = Script(
-        replaced(
-            request_queue._COMMIT, "elseif value ~= condition[2] then", "elseif value and value ~= condition[2] then"
-        )
-    )
+    looked = "elseif value ~= work[2][i] then"
+    request_queue._commit = Script(replaced(request_queue._COMMIT, looked, f"elseif value and {looked[7:]}"))
 
 
 @defect(
@@ -303,7 +300,7 @@ def deleted_connectors_come_back() -> None:
 def _unlooked_at(part: str) -> None:
     sound = RequestQueue.commit
 
-    async def commit(self: RequestQueue, batch: Any, conditions: Any, operations: Any) -> Any:
-        return await sound(self, batch, [each for each in conditions if part not in each[0]], operations)
+    async def commit(self: RequestQueue, batch: Any, conditions: Any, *rest: Any) -> Any:
+        return await sound(self, batch, [each for each in conditions if part not in each[0]], *rest)
 
     RequestQueue.commit = commit

@@ -186,10 +186,12 @@ async def test_lost_replies_under_traffic_cost_no_call_and_double_none(
     relay = start_relay(shared_redis.port)
     server = start_server(relay.url, "gw")
     answers: Counter[str] = Counter()
+    cuts = 0
 
     async def charge(number: int) -> None:
         async with plugged(server, f"CP-{number}") as socket:
-            for turn in range(20):
+            # How many messages go in one push depends on how busy the machine is.
+            for turn in itertools.takewhile(lambda turn: turn < 20 or cuts < 10, itertools.count()):
                 start = {"connectorId": 1, "idTag": "TAG", "meterStart": turn, "timestamp": NOW}
                 await ask(socket, f"m{turn}", "StartTransaction", start)
                 answers[f"CP-{number}"] += 1
@@ -197,18 +199,19 @@ async def test_lost_replies_under_traffic_cost_no_call_and_double_none(
     pushes = itertools.count()
 
     async def cut() -> None:
-        for number in itertools.count():
+        nonlocal cuts
+        for cuts in itertools.count():
             # Not the one that repeats it as well: that must get through some time.
-            planned = relay.plan(Cut(lambda words: is_push(words) and next(pushes) % 4 == 3, after=number % 2 == 0))
+            planned = relay.plan(Cut(lambda words: is_push(words) and next(pushes) % 4 == 3, after=cuts % 2 == 0))
             await soon(planned.done.is_set, "no push was seen", within=10 * SOON)
 
     async with asyncio.TaskGroup() as tasks:
         cutting = tasks.create_task(cut())
         await asyncio.gather(*(charge(number) for number in range(8)))
         cutting.cancel()
-    assert next(pushes) > 40
-    assert all(client.zcard(f"ocpp:transactions:CP-{number}") == 20 for number in range(8))
-    assert answers == {f"CP-{number}": 20 for number in range(8)}
+    assert cuts >= 10
+    assert len(answers) == 8
+    assert {point: client.zcard(f"ocpp:transactions:{point}") for point in answers} == answers
 
 
 async def test_a_redis_that_refuses_writes_makes_calls_wait_and_be_refused(
