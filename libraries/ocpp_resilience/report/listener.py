@@ -176,7 +176,7 @@ class RunReporter:
         if robot_variable("RELEASE") == "yes":
             root.metadata.setdefault(RELEASE, "yes")
         # Robot Framework makes a link of it, in its log and in its report.
-        root.metadata.setdefault(LINK, f"[{HTML_NAME}Verdicts on all requirements]")
+        root.metadata.setdefault(LINK, f"[{HTML_NAME}|Verdicts on all requirements]")
         self._tracker.end_suite(result)
         if self._parallel is None:
             self._write(result, settings, complete=root is result)
