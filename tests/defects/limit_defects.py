@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import structlog
 from catalogue import defect
 from queue_defects import replaced
@@ -508,3 +510,40 @@ def the_gateway_removes_the_newest_dead_letters() -> None:
 def the_gateway_keeps_fewer_dead_letters() -> None:
     """The gateway keeps a tenth of the dead letters that there may be."""
     gateway_trims("redis.pcall('LTRIM', KEYS[3], 0, ARGV[3] / 10 - 1)")
+
+
+@defect("R17.5", SIZES, says=r"A dead letter keeps 6000 bytes of 6000, expected are 4096")
+def dead_letters_are_cut_by_characters() -> None:
+    """A dead letter keeps 4,096 characters, however many bytes these have."""
+    sound = envelope.dead_letter
+
+    def letter(invalid: Any, raw: bytes, received_at: str) -> str:
+        whole = msgspec.json.decode(sound(invalid, b"", received_at))
+        whole["raw"] = raw.decode("utf-8", errors="backslashreplace")[: envelope.DEAD_LETTER_RAW]
+        return msgspec.json.encode(whole).decode()
+
+    envelope.dead_letter = letter
+
+
+@defect("R17.5", SIZES, says=r"A dead letter was received at \S+, expected is the time of now, with its zone")
+def dead_letters_have_times_without_a_zone() -> None:
+    """The time at which a dead letter was received has no zone."""
+    dead_letter_times(lambda time: time[:19])
+
+
+@defect("R17.5", SIZES, says=r"A dead letter was received at \S+, expected is the time of now, with its zone")
+def dead_letters_have_the_time_of_the_first() -> None:
+    """Every dead letter has the time of the first one that was received."""
+    first: list[str] = []
+
+    def same(time: str) -> str:
+        first.append(time if first else "2026-01-01T00:00:00.000Z")
+        return first[0]
+
+    dead_letter_times(same)
+
+
+def dead_letter_times(change: Callable[[str], str]) -> None:
+    """Change the times of dead letters."""
+    sound = envelope.dead_letter
+    envelope.dead_letter = lambda invalid, raw, received_at: sound(invalid, raw, change(received_at))

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from catalogue import defect
 
 from server.errors import ErrorCode, InvalidMessage
+from server.ocpp import envelope
 from server.processor.processor import Effects, Processor
 from server.processor.request_queue import Batch
 
@@ -171,3 +173,36 @@ def leaks_each_invalid_message() -> None:
         return refused
 
     report_refusals(keep)
+
+
+# --- envelopes of answers ---------------------------------------------------------------------------------------------
+
+
+def envelopes(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Change the envelopes of answers."""
+    sound = envelope._answer
+
+    def answer(*parts: Any) -> str:
+        return msgspec.json.encode(change(msgspec.json.decode(sound(*parts)))).decode()
+
+    envelope._answer = answer
+
+
+@defect("R17.3", UNKNOWN, says=r"message_type of the envelope: 3, expected 4")
+def refusals_are_wrapped_as_results() -> None:
+    """The envelope of a CALLERROR says that it is a CALLRESULT."""
+    envelopes(lambda document: document | {"message_type": 3})
+
+
+@defect("R17.3", UNKNOWN, says=r"timestamp of the envelope: \S+ is not a time with zone")
+def envelopes_have_times_without_a_zone() -> None:
+    """The time in the envelope of a CALLERROR has no zone."""
+    envelopes(
+        lambda document: document | ({"timestamp": document["timestamp"][:19]} if document["message_type"] == 4 else {})
+    )
+
+
+@defect("R17.3", UNKNOWN, says=r"message_id of the envelope: '\S+', expected '\S+'")
+def envelopes_name_another_message() -> None:
+    """The envelope of a CALLERROR has a message id of its own."""
+    envelopes(lambda document: document | ({"message_id": "refusal"} if document["message_type"] == 4 else {}))

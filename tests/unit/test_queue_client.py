@@ -28,7 +28,7 @@ from ocpp_resilience.redis.snapshot import compare
 from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.answers import AnswerKind
 from ocpp_resilience.transport.client import QueueClient
-from ocpp_resilience.transport.dead_letters import DeadLetterFilter
+from ocpp_resilience.transport.dead_letters import DeadLetterFilter, read_dead_letter
 from ocpp_resilience.transport.messages import Delivery, MessageFormat, SentMessage, SentMessages, build, raw
 from ocpp_resilience.transport.queue_keys import QueueKeys
 from ocpp_resilience.waiting import wait_until
@@ -467,6 +467,14 @@ def test_an_empty_queue(client: QueueClient, server: redis.Redis) -> None:
 def letter(number: int, raw_text: str = "null", **fields: Any) -> str:
     known = {"received_at": f"2026-01-15T10:30:{number:02}Z", "code": "FormationViolation", "reason": "why"}
     return json.dumps(known | {"charge_point_id": None, "message_id": None, "raw": raw_text} | fields)
+
+
+def test_the_age_of_a_dead_letter_is_known_where_it_has_a_time_with_a_zone() -> None:
+    ages = [
+        read_dead_letter(letter(1, received_at=text).encode()).age
+        for text in (rfc3339(time.time() - 60), "2026-01-15T10:30:00", "yesterday", None)
+    ]
+    assert ages == [pytest.approx(60, abs=1), None, None, None]
 
 
 def test_dead_letters_are_found(client: QueueClient, server: redis.Redis) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ocpp_resilience.ocpp.frames import MessageType
+from ocpp_resilience.ocpp.model.values import Within
+from ocpp_resilience.ocpp.version import DEFAULT_VERSION
 from ocpp_resilience.text import shortened
 from ocpp_resilience.transport.bodies import Body
 
@@ -99,3 +101,35 @@ def answer_of(charge_point: str, data: bytes, frame: Any, *, seen_at: float) -> 
         case [MessageType.CALL, str(message_id), str(_), dict(payload)]:
             return made(AnswerKind.CALL, message_id, payload=payload)
     return made(AnswerKind.UNREADABLE, None)
+
+
+def envelope_problems(answer: Answer, span: Within, protocol: str) -> list[str]:
+    """Fields of an answer's envelope that contradict its frame, its list or the time; those of any other body are not
+    judged.
+
+    Args:
+        answer: the answer.
+        span: the time in which it was given.
+        protocol: the version of OCPP of the message that it answers.
+    """
+    try:
+        document = json.loads(answer.data)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(document, dict) or not {"charge_point_id", "payload"} <= document.keys():
+        return []
+    frame = document["payload"]
+    expected = {"charge_point_id": answer.charge_point}
+    if isinstance(frame, list) and len(frame) > 1:
+        expected |= {"message_type": frame[0], "message_id": frame[1]}
+    if answer.kind is AnswerKind.RESULT:
+        expected["protocol"] = protocol
+    given = {"protocol": DEFAULT_VERSION} | document
+    problems = [
+        f"{name} of the envelope: {given[name]!r}, expected {value!r}"
+        for name, value in expected.items()
+        if name in given and given[name] != value
+    ]
+    if "timestamp" in document and not span.allows(document["timestamp"]):
+        problems.append(f"timestamp of the envelope: {document['timestamp']!r} is not {span}")
+    return problems

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ocpp_resilience.ocpp.model.values import moment
 from ocpp_resilience.text import counted, shortened
 from ocpp_resilience.transport.messages import Message
 
@@ -38,6 +40,12 @@ class DeadLetter:
     raw: str
     text: str = field(repr=False)
     data: bytes = field(repr=False)
+
+    @property
+    def age(self) -> float | None:
+        """How many seconds ago `received_at` is; `None` where that is no time with a zone."""
+        received = None if self.received_at is None else moment(self.received_at)
+        return None if received is None else time.time() - received
 
     @property
     def record(self) -> dict[str, str | None]:

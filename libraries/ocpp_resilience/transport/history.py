@@ -10,8 +10,9 @@ import msgspec
 
 from ocpp_resilience.clock import since_1970
 from ocpp_resilience.ocpp.model import Behaviour, Exchange, Outcome, model_of
+from ocpp_resilience.ocpp.model.values import Within
 from ocpp_resilience.ocpp.version import Version
-from ocpp_resilience.transport.answers import Answer, AnswerKind
+from ocpp_resilience.transport.answers import Answer, AnswerKind, envelope_problems
 from ocpp_resilience.transport.bodies import Body
 from ocpp_resilience.transport.messages import ENVELOPE_BODY, Delivery, MessageFormat, SentMessage
 
@@ -87,10 +88,14 @@ class QueueHistory:
                 self._waiting[point].append(message)
 
     def answer_problems(self, message: SentMessage, answer: Answer) -> list[str]:
-        """Problems of one CALLRESULT by itself."""
-        if answer.kind is not AnswerKind.RESULT or not message.action or message.valid is not True:
-            return []
-        return self.model.answer_problems(exchange_of(message, answer))
+        """Problems of one answer by itself: of its envelope, and of a CALLRESULT."""
+        exchange = exchange_of(message, answer)
+        tolerance = self.model.behaviour.clock_tolerance
+        span = Within(exchange.began - tolerance, exchange.ended + tolerance)
+        problems = envelope_problems(answer, span, self.model.version)
+        if problems or answer.kind is not AnswerKind.RESULT or not message.action or message.valid is not True:
+            return problems
+        return self.model.answer_problems(exchange)
 
     def settle(self) -> list[str]:
         """Feed the model with all messages up to now; returns the wrong answers.
