@@ -193,23 +193,28 @@ def run(
 
 
 def _serve(connection: socket.socket, path: list[str]) -> None:
-    """Fork for each request until the test process has ended."""
+    """Fork for each request until the test process has ended, however that happens; its children end with it."""
+    children: set[int] = set()
     while True:
         data, files, _, _ = socket.recv_fds(connection, 1 << 16, 2)
         while data and not data.endswith(b"\n"):
             data += connection.recv(1 << 16)
         if not data:
+            for child in children:
+                os.kill(child, signal.SIGKILL)
             return
         request = json.loads(data)
         if "poll" in request:
             pid, status = os.waitpid(request["poll"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
+            children.discard(pid)
         else:
             answer = os.fork()
             if not answer:
                 connection.close()
                 _become(request, files, path)
                 return
+            children.add(answer)
         for file in files:
             os.close(file)
         connection.sendall(json.dumps(answer).encode() + b"\n")
