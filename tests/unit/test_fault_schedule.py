@@ -117,7 +117,7 @@ def test_a_table_is_read_in_the_order_of_its_times() -> None:
     [
         ([], "pairs"),
         (["at 1 s"], "pairs"),
-        (["1 s", "kill redis"], "no time"),
+        (["1 s", "kill redis"], "not a time"),
         (["at noon", "kill redis"], "noon"),
         (["at 1 s", "hurt redis"], "Unknown fault 'hurt redis'"),
         (["at 1 s", "kill redis for ever"], "ever"),

@@ -206,7 +206,7 @@ def test_a_real_process_that_leaks_is_found_and_its_growth_is_right() -> None:
 def test_a_process_that_is_not_there_is_an_error() -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
         process.wait()
-    with pytest.raises(ServiceError, match="is not there"):
+    with pytest.raises(ServiceError, match="does not exist"):
         Sampler({"gone": process.pid})
     with pytest.raises(UsageError, match="no process to sample"):
         Sampler({})

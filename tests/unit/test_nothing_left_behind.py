@@ -197,6 +197,8 @@ def test_a_guardian_that_is_killed_is_replaced_with_the_next_child() -> None:
         first = psutil.Process(int(made.stdout.readline().split()[0]))
         (guards,) = [each for each in psutil.Process(made.pid).children() if is_guardian(each)]
         guards.kill()
+        # Until then its pipe takes messages that nobody reads.
+        wait_until(lambda: guards.status() == psutil.STATUS_ZOMBIE or None, timeout=60, failure=lambda: "it still runs")
         made.stdin.write("\n")
         made.stdin.flush()
         second = psutil.Process(int(made.stdout.readline()))
