@@ -267,34 +267,39 @@ def describe(
         crash = f"{short(first.splitlines()[0])} " if first else ""
         if missed:
             what = "requirement is" if len(missed) == 1 else "requirements are"
-            text = f"{crash}{len(missed)} {what} not met ({some(missed)}), {met} of {total} are met"
+            text = f"{crash}{len(missed)} {what} not met ({some(missed)}), {met} of {total} {_are(met)} met"
         elif crash:
-            text = f"{crash}{met} of {total} requirements are met"
+            text = f"{crash}{met} of {total} requirements {_are(met)} met"
         else:
-            text = f"{met} of {total} requirements are met, but a test without a requirement failed"
+            text = f"{met} of {total} requirements {_are(met)} met, but a test without a requirement failed"
         text = f"Not ready: {text}{f', {len(left)} undecided' if left else ''}."
     elif decision is Decision.UNDECIDED and total and not left and not met:
         text = "Undecided: no requirement is applicable to this target."
     elif decision is Decision.UNDECIDED and complete and all(each.reason == NO_TEST for each in deciding):
         text = "Undecided: no test of this run has the id of a requirement as a tag, such as R13.1."
     elif decision is Decision.UNDECIDED:
-        are = "is" if len(left) == 1 else "are"
         if quick and complete and all(each.status != "FAIL" for each in tests):
             return (
-                f"Quick check without a failure: {met} of {total} requirements are met, {some(left)} {are} undecided. "
+                f"Quick check without a failure: {met} of {total} requirements {_are(met)} met, "
+                f"{some(left)} {_are(len(left))} undecided. "
                 f"{RELEASE}"
             )
         text = (
-            f"Undecided: no failure was found, but {len(left)} of {total} requirements {are} undecided ({some(left)}), "
-            f"{met} are met."
+            f"Undecided: no failure was found, but {len(left)} of {total} requirements {_are(len(left))} undecided "
+            f"({some(left)}), {met} {_are(met)} met."
         )
     elif lacking:
-        text = f"Ready, as far as this target goes: {met} requirements are met, {lacking} not applicable to it."
+        what = "requirement is" if met == 1 else "requirements are"
+        text = f"Ready, as far as this target goes: {met} {what} met, {lacking} not applicable to it."
     else:
         text = "Ready: the one requirement is met." if total == 1 else f"Ready: all {total} requirements are met."
     if cut_off:
         return f"{text} {short(cut_off)}"
     return text if complete else f"{text} This run has not ended, or was cut off."
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def some(ids: Sequence[str]) -> str:
