@@ -37,10 +37,10 @@ def test_release_is_as_long_as_the_requirements_ask() -> None:
 
 def test_only_a_quick_check_refers_to_the_release() -> None:
     assert described(quick=True) == (
-        "Quick check without a failure: 1 of 2 requirements are met, R18.4 is undecided. `make release` decides."
+        "Quick check without a failure: 1 of 2 requirements is met, R18.4 is undecided. `make release` decides."
     )
     assert described(quick=False) == (
-        "Undecided: no failure was found, but 1 of 2 requirements is undecided (R18.4), 1 are met."
+        "Undecided: no failure was found, but 1 of 2 requirements is undecided (R18.4), 1 is met."
     )
 
 
