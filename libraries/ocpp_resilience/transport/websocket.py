@@ -28,7 +28,9 @@ from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
-LAST_CONNECTIONS_SECONDS = 5.0
+LAST_CONNECTIONS_SECONDS = 30.0
+"""Limit for the connections that are made only to be closed in order; a busy machine needs seconds for them."""
+END_SECONDS = LAST_CONNECTIONS_SECONDS + 10 * CLOSE_SECONDS
 AT_A_TIME = 100
 """Charge points that connect at the same time: thousands at once would all be too late for each other."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -167,12 +169,12 @@ class WebSocketTransport(GatheredAnswers):
 
     def remove(self, charge_points: Sequence[str], ours: Callable[[Answer], bool]) -> tuple[int, int]:
         """End the connections of these charge points."""
-        background.run(self._end, {*charge_points}, timeout=10 * CLOSE_SECONDS)
+        background.run(self._end, {*charge_points}, timeout=END_SECONDS)
         return super().remove(charge_points, ours)
 
     def close(self) -> None:
         """End all connections."""
-        background.run(self._end, set(self._lines), timeout=10 * CLOSE_SECONDS)
+        background.run(self._end, set(self._lines), timeout=END_SECONDS)
 
     # ---------------------------------------------------------------- on the loop
 
@@ -200,7 +202,9 @@ class WebSocketTransport(GatheredAnswers):
                 line = cut_off.popleft()
                 try:
                     await self._connect(line)
-                except (WebSocketException, OSError, TimeoutError):
+                except TimeoutError:
+                    cut_off.append(line)
+                except (WebSocketException, OSError):
                     # The gateway is not there, and will not be for the others.
                     cut_off.clear()
 
