@@ -28,7 +28,7 @@ from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
-LAST_CONNECTIONS_SECONDS = 30.0
+LAST_CONNECTIONS_SECONDS = 15.0
 """Limit for the connections that are made only to be closed in order; a busy machine needs seconds for them."""
 END_SECONDS = LAST_CONNECTIONS_SECONDS + 10 * CLOSE_SECONDS
 AT_A_TIME = 100
@@ -185,9 +185,10 @@ class WebSocketTransport(GatheredAnswers):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=2 * CLOSE_SECONDS)
-        if lines:
-            await self._come_back(lines)
-            await asyncio.gather(*(self._hang_up(line) for line in lines))
+        orderly = await asyncio.gather(*(self._hang_up(line) for line in lines))
+        if cut_off := [line for line, closed in zip(lines, orderly, strict=True) if not closed]:
+            await self._come_back(cut_off)
+            await asyncio.gather(*(self._hang_up(line) for line in cut_off))
 
     async def _come_back(self, lines: Iterable[_Line]) -> None:
         """Connect those again whose connection the system has ended, so that all leave in order.
@@ -195,7 +196,7 @@ class WebSocketTransport(GatheredAnswers):
         What a gateway noted of a connection stays in Redis where it ended without Redis; the next connection of the
         same charge point takes it over, and its end removes it.
         """
-        cut_off = deque(line for line in lines if line.socket is not None and line.socket.close_code is not None)
+        cut_off = deque(lines)
 
         async def come() -> None:
             while cut_off:
@@ -213,15 +214,24 @@ class WebSocketTransport(GatheredAnswers):
                 await asyncio.gather(*(come() for _ in range(AT_A_TIME)))
 
     @staticmethod
-    async def _hang_up(line: _Line) -> None:
+    async def _hang_up(line: _Line) -> bool:
+        """Close a connection; `False` if the system had ended it before, which is perhaps noticed only now."""
         socket, line.socket = line.socket, None
+        orderly = True
         if socket is not None:
-            with contextlib.suppress(WebSocketException, OSError, TimeoutError):
+            try:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await socket.close()
+                end = socket.protocol.close_exc
+                orderly = end.rcvd is not None and not end.rcvd_then_sent
+            except TimeoutError:
+                pass
+            except (WebSocketException, OSError):
+                orderly = False
             socket.transport.abort()
         if line.reader is not None:
             line.reader.cancel()
+        return orderly
 
     async def _run(self, line: _Line) -> None:
         while True:
