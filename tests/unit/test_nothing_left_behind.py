@@ -162,7 +162,9 @@ print(child.pid, child.directory, flush=True)
 
 
 def parent(then: str) -> tuple[subprocess.Popen[str], psutil.Process, Path]:
-    made = subprocess.Popen([sys.executable, "-c", PARENT.format(then=then)], stdout=subprocess.PIPE, text=True)
+    made = subprocess.Popen(
+        [sys.executable, "-c", PARENT.format(then=then)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert made.stdout is not None
     pid, directory = made.stdout.readline().split()
     return made, psutil.Process(int(pid)), Path(directory)
@@ -208,9 +210,12 @@ def test_a_guardian_that_is_killed_is_replaced_with_the_next_child() -> None:
 
 
 def test_the_guardian_ends_with_an_interpreter_that_ends_in_order() -> None:
-    made, child, directory = parent("")
+    made, child, directory = parent("input()")
     guards = [each for each in psutil.Process(made.pid).children() if is_guardian(each)]
+    assert made.stdin is not None
     with made:
+        made.stdin.write("\n")
+        made.stdin.flush()
         assert made.wait(PATIENCE) == 0
         wait_until_gone([child, *guards])
         assert not directory.exists()

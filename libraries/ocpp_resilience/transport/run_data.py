@@ -184,9 +184,10 @@ class RunData:
         removed.dead_letters = self._remove_dead_letters()
         removed.left = [point for point, record in self._points.items() if record.foreign]
         own = {point: record for point, record in self._points.items() if not record.foreign}
+        # First: charge points that leave in order may send once more, which the system writes down.
+        self._remove_answers(removed)
         removed.keys += self._remove_state(own)
         removed.keys += self._remove_others(own)
-        self._remove_answers(removed)
         for point in self._points:
             self._answers.forget(point)
             self._expected.forget(point)

@@ -194,7 +194,8 @@ class WebSocketTransport(GatheredAnswers):
         """Connect those again whose connection the system has ended, so that all leave in order.
 
         What a gateway noted of a connection stays in Redis where it ended without Redis; the next connection of the
-        same charge point takes it over, and its end removes it.
+        same charge point takes it over, and its end removes it. The answer to a Heartbeat shows that it was taken over:
+        the handshake alone does not.
         """
         cut_off = deque(lines)
 
@@ -203,6 +204,7 @@ class WebSocketTransport(GatheredAnswers):
                 line = cut_off.popleft()
                 try:
                     await self._connect(line)
+                    await self._ask(line)
                 except TimeoutError:
                     cut_off.append(line)
                 except (WebSocketException, OSError):
@@ -212,6 +214,12 @@ class WebSocketTransport(GatheredAnswers):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_CONNECTIONS_SECONDS):
                 await asyncio.gather(*(come() for _ in range(AT_A_TIME)))
+
+    async def _ask(self, line: _Line) -> None:
+        socket, wire_id = line.socket, f"{self._token}-last-{next(self._numbers)}"
+        if socket is not None:
+            text = json.dumps([MessageType.CALL, wire_id, "Heartbeat", {}])
+            await self._exchange(line, socket, text, wire_id, patience=CONNECT_SECONDS)
 
     @staticmethod
     async def _hang_up(line: _Line) -> bool:
