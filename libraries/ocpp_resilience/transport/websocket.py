@@ -204,12 +204,13 @@ class WebSocketTransport(GatheredAnswers):
                 line = cut_off.popleft()
                 try:
                     await self._connect(line)
-                    await self._ask(line)
                 except TimeoutError:
                     cut_off.append(line)
                 except (WebSocketException, OSError):
                     # The gateway is not there, and will not be for the others.
                     cut_off.clear()
+                else:
+                    await self._ask(line)
 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_CONNECTIONS_SECONDS):
@@ -219,7 +220,9 @@ class WebSocketTransport(GatheredAnswers):
         socket, wire_id = line.socket, f"{self._token}-last-{next(self._numbers)}"
         if socket is not None:
             text = json.dumps([MessageType.CALL, wire_id, "Heartbeat", {}])
-            await self._exchange(line, socket, text, wire_id, patience=CONNECT_SECONDS)
+            # A connection that is ended meanwhile is that charge point's alone.
+            with contextlib.suppress(WebSocketException, OSError):
+                await self._exchange(line, socket, text, wire_id, patience=CONNECT_SECONDS)
 
     @staticmethod
     async def _hang_up(line: _Line) -> bool:
