@@ -500,6 +500,13 @@ def test_dead_letters_are_found(client: QueueClient, server: redis.Redis) -> Non
         waits.dead_letter_should_exist(client, DeadLetterFilter(code="NotSupported"), mark, 0)
 
 
+def test_a_dead_letter_that_keeps_little_of_a_message_is_recognised(client: QueueClient, server: redis.Redis) -> None:
+    body = f'{{"message_id":"m-1","action":"DataTransfer","data":"{"x" * 3000}"}}'
+    server.lpush(DEAD_LETTERS, letter(1, body[:400]), letter(2, body.replace("m-1", "m-2")[:400]))
+    [found] = DeadLetterFilter(message=raw(body.encode())).select(client.dead_letters())
+    assert found.raw == body[:400]
+
+
 def test_a_mark_in_an_empty_list(client: QueueClient, server: redis.Redis) -> None:
     mark = client.mark_dead_letters()
     server.lpush(DEAD_LETTERS, letter(1), letter(2))

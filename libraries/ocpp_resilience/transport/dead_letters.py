@@ -14,8 +14,10 @@ from ocpp_resilience.ocpp.model.values import moment
 from ocpp_resilience.text import counted, shortened
 from ocpp_resilience.transport.messages import Message
 
-RECOGNISED_CHARACTERS = 500
-"""By how much of its beginning a set-aside message is recognised: the list holds only the first 4 KiB of it."""
+RECOGNISED_CHARACTERS = 200
+"""By how much of its beginning a set-aside message is recognised: an envelope's message id is within it.
+
+Systems keep different lengths; how much has to be kept is judged by a test, once the dead letter is recognised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
