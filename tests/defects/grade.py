@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import random
 import re
 import shutil
@@ -33,7 +32,7 @@ from catalogue import LONGEST_WAIT, Defect, defects
 from robot.api import SuiteVisitor
 from robot.api import TestSuite as Suites
 from robot.running import TestCase
-from runs import ROOT, Outcomes, burning, run_suites
+from runs import ROOT, Outcomes, Turns, burning, run_suites
 
 from ocpp_resilience.report.__main__ import main as report
 from ocpp_resilience.report.grade import FILE_NAME, SETUPS, Failure, Grade, GradedDefect
@@ -83,14 +82,13 @@ class Grader:
     """Runs the tests that the chosen defects need.
 
     Args:
-        jobs: runs side by side; each has its own server, Redis, ports and folder.
+        jobs: runs side by side.
         scratch: where runs leave their output.
         limit: seconds after which no further defect is begun.
     """
 
     def __init__(self, jobs: int, scratch: Path, limit: float) -> None:
-        self._turn = asyncio.Semaphore(jobs)
-        self._heavy = asyncio.Lock()
+        self._turns = Turns(jobs)
         self._scratch = scratch
         self._deadline = time.monotonic() + limit
         self.alarms: list[Failure] = []
@@ -112,7 +110,7 @@ class Grader:
         return sorted(chosen, key=lambda each: (each.heavy, each.longest_wait), reverse=True)
 
     async def _one(self, defect: Defect) -> GradedDefect | None:
-        async with self._heavy if defect.heavy else contextlib.nullcontext(), self._turn:
+        async with self._turns.turn(heavy=defect.heavy):
             began = time.monotonic()
             if began > self._deadline:
                 return None
@@ -140,7 +138,7 @@ class Grader:
                 tasks.create_task(self._sound(self._scratch / f"sound-{run}-{number}", group))
 
     async def _sound(self, folder: Path, group: Group) -> None:
-        async with self._turn:
+        async with self._turns.turn():
             try:
                 outcomes = await run_suites(
                     group.tests, folder, longest_wait=group.longest_wait, variables=group.variables

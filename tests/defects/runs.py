@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 from catalogue import LONGEST_WAIT
@@ -24,6 +24,24 @@ Outcomes = dict[str, tuple[str, str]]
 """Status and message by the name of a test."""
 
 
+class Turns:
+    """Runs side by side, at most one of them with a load that needs the machine.
+
+    Args:
+        jobs: how many; each has its own server, Redis, ports and folder.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._turn = asyncio.Semaphore(jobs)
+        self._heavy = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, *, heavy: bool = False) -> AsyncIterator[None]:
+        """Wait until a run may begin."""
+        async with self._heavy if heavy else contextlib.nullcontext(), self._turn:
+            yield
+
+
 class _Outcomes(ResultVisitor):
     def __init__(self) -> None:
         self.outcomes: Outcomes = {}
@@ -39,6 +57,7 @@ async def run_suites(
     longest_wait: float,
     defect: str | None = None,
     variables: Iterable[str] = (),
+    options: Sequence[str] = (),
 ) -> Outcomes:
     """Run these tests.
 
@@ -48,6 +67,7 @@ async def run_suites(
         longest_wait: seconds that a keyword waits at most, whatever it was told.
         defect: which one the server has; none for the sound server.
         variables: of the suites, as `NAME:value`.
+        options: more options of Robot Framework.
 
     Raises:
         RuntimeError: the run left no result.
@@ -61,7 +81,7 @@ async def run_suites(
     if defect:
         environment["DEFECT"] = defect
     # A template goes through all of its rows, unless its test has this tag; with a defect the first failure decides.
-    options = ["--settag", "robot:stop-on-failure"] if defect else []
+    options = [*options, *(["--settag", "robot:stop-on-failure"] if defect else [])]
     for test in tests:
         options += ["--test", test]
     for variable in variables:

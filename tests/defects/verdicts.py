@@ -11,16 +11,17 @@ Each defect's tests are run with `--skiponfailure`, with `--exitonfailure`, and 
 from __future__ import annotations
 
 import argparse
-import os
+import asyncio
 import random
-import subprocess
+import shutil
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-from catalogue import LONGEST_WAIT, Defect, defects
-from runs import HERE, ROOT, SECONDS_PER_RUN, SECONDS_TO_END
+from catalogue import Defect, defects
+from runs import Turns, run_suites
 
 from ocpp_resilience.report import JSON_NAME, Report
 from ocpp_resilience.report.__main__ import main as write_page
@@ -30,32 +31,6 @@ WAYS = {
     "--skiponfailure": ["--skiponfailure", "R*"],
     "--exitonfailure": ["--exitonfailure"],
 }
-
-
-def run(defect: Defect, folder: Path, options: list[str]) -> None:
-    """Run the tests that have to catch a defect."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"DEFECT", "PYTHONPATH"}}
-    environment |= {
-        "PYTHONPATH": str(HERE / "inject"),
-        "DEFECT": defect.name,
-        "GRADE_LONGEST_WAIT": str(defect.longest_wait),
-        "GRADE_LONGEST_ANSWER": str(LONGEST_WAIT),
-    }
-    command = [sys.executable, "-m", "robot", "--outputdir", str(folder), "--console", "none", "--report", "NONE"]
-    command += ["--settag", "robot:stop-on-failure", *options]
-    command += [part for test in defect.caught_by for part in ("--test", test)]
-    command += [part for variable in defect.settings for part in ("--variable", variable)]
-    process = subprocess.Popen([*command, str(ROOT / "suites")], cwd=ROOT, env=environment)
-    try:
-        process.wait(SECONDS_PER_RUN)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-    finally:
-        try:
-            process.wait(SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def wrong(defect: Defect, report: Report) -> str:
@@ -70,21 +45,63 @@ def wrong(defect: Defect, report: Report) -> str:
     return "" if report.verdict in allowed or not found.group else f"undecided: {said}"
 
 
-def judge(defect: Defect, folder: Path) -> dict[str, str]:
-    """The problems of the verdicts on a defect, by the way of running; empty for right ones."""
-    found = {}
-    for way, options in WAYS.items():
-        out = folder / way.strip("-")
-        run(defect, out, options)
-        found[way] = _wrong_on_page(defect, out)
-    skipped = folder / "skiponfailure" / "output.xml"
-    merged = folder / "merge"
-    command = [sys.executable, "-m", "robot.rebot", "--merge", "--nostatusrc", "--log", "NONE", "--report", "NONE"]
-    command += ["--outputdir", str(merged), "--output", "output.xml", str(folder / "exitonfailure" / "output.xml")]
-    subprocess.run([*command, str(skipped)], check=False, stdout=subprocess.DEVNULL)
-    write_page([str(merged / "output.xml")])
-    found["rebot --merge"] = _wrong_on_page(defect, merged)
-    return {way: what for way, what in found.items() if what}
+class Judge:
+    """Runs the tests of defects in each way, several runs side by side.
+
+    Args:
+        jobs: how many.
+        scratch: where runs leave their output.
+    """
+
+    def __init__(self, jobs: int, scratch: Path) -> None:
+        self._turns = Turns(jobs)
+        self._scratch = scratch
+        self.wrong = 0
+        self.undecided = 0
+
+    async def all(self, chosen: Iterable[Defect]) -> None:
+        """Judge each of them and print what was found."""
+        async with asyncio.TaskGroup() as tasks:
+            for each in chosen:
+                tasks.create_task(self._one(each))
+
+    async def _one(self, defect: Defect) -> None:
+        folder = self._scratch / defect.name
+        async with self._turns.turn(heavy=defect.heavy):
+            found = await self._judge(defect, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        self.wrong += any(each.startswith("WRONG") for each in found.values())
+        self.undecided += any(each.startswith("undecided") for each in found.values())
+        print(f"{defect.name} ({defect.requirement}): {found or 'right in all ways'}", flush=True)
+
+    async def _judge(self, defect: Defect, folder: Path) -> dict[str, str]:
+        """The problems of the verdicts on a defect, by the way of running; empty for right ones."""
+        found = {}
+        for way, options in WAYS.items():
+            out = folder / way.strip("-")
+            try:
+                await run_suites(
+                    defect.caught_by,
+                    out,
+                    longest_wait=defect.longest_wait,
+                    defect=defect.name,
+                    variables=defect.settings,
+                    options=options,
+                )
+            except RuntimeError as error:
+                found[way] = f"undecided: {error}"
+                continue
+            found[way] = _wrong_on_page(defect, out)
+        merged = folder / "merge"
+        command = ["-m", "robot.rebot", "--merge", "--nostatusrc", "--log", "NONE", "--report", "NONE"]
+        command += ["--outputdir", str(merged), "--output", "output.xml"]
+        command += [str(folder / way.strip("-") / "output.xml") for way in reversed(WAYS)]
+        rebot = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.DEVNULL)
+        await rebot.wait()
+        if (merged / "output.xml").is_file():
+            await asyncio.to_thread(write_page, [str(merged / "output.xml")])
+            found["rebot --merge"] = _wrong_on_page(defect, merged)
+        return {way: what for way, what in found.items() if what}
 
 
 def _wrong_on_page(defect: Defect, folder: Path) -> str:
@@ -100,20 +117,18 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
     parser.add_argument("--fraction", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=3, help="parallel runs (3)")
     options = parser.parse_args()
     known = defects()
     if unknown := sorted(set(options.only) - known.keys()):
         parser.error(f"there is no defect {', '.join(unknown)}")
     count = max(1, round(options.fraction * len(known)))
     names = options.only or random.Random(options.seed).sample(sorted(known), count)
-    bad = 0
-    for name in names:
-        with tempfile.TemporaryDirectory(prefix="verdicts-") as folder:
-            found = judge(known[name], Path(folder))
-        bad += any(each.startswith("WRONG") for each in found.values())
-        print(f"{name} ({known[name].requirement}): {found or 'right in all ways'}", flush=True)
-    print(f"{len(names)} defects, {bad} with a wrong verdict")
-    return int(bad > 0)
+    with tempfile.TemporaryDirectory(prefix="verdicts-") as scratch:
+        judge = Judge(options.jobs, Path(scratch))
+        asyncio.run(judge.all(known[name] for name in names))
+    print(f"{len(names)} defects, {judge.wrong} with a wrong verdict, {judge.undecided} undecided in one way or more")
+    return int(judge.wrong > 0)
 
 
 if __name__ == "__main__":
