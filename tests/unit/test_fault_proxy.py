@@ -464,6 +464,8 @@ def test_words_and_keys() -> None:
     assert matches(script, "evalsha", ["queue", "owner:*"])
     assert not matches(script, "evalsha", ["argument"])
     assert matches(script, "*", [])
+    assert matches([b"eval", b"return 1", b"1", b"queue"], "EVALSHA|EVAL", ["queue"])
+    assert not matches(script, "GET|EVAL", [])
 
 
 def test_at_rate_0_nothing_passes_when_the_target_can_take_more_again() -> None:

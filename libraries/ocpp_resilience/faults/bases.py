@@ -173,7 +173,8 @@ class CommandFault(NetworkFault):
     def selected(self, command: str, keys: list[str]) -> dict[str, Any]:
         """The selected requests: a command, or the name of a write in the target profile.
 
-        These are `commit` (`redis.commit`) and the names in `redis.writes`.
+        These are `commit` (`redis.commit`) and the names in `redis.writes`. A write by script is selected whether it is
+        sent by its digest or as text.
 
         Raises:
             LacksCapability: the target profile does not name its commit, or has no such write.
@@ -188,10 +189,16 @@ class CommandFault(NetworkFault):
                 f"Target '{profile.name}' does not describe its {name} (redis.writes.{name} in {profile.source})."
             )
         return {
-            "command": named.command,
+            "command": _in_both_forms(named.command),
             "keys": keys or [profile.key_glob(key) for key in named.keys],
             "arguments": named.arguments,
         }
+
+
+def _in_both_forms(command: str) -> str:
+    """A script is sent by its digest, and as text where Redis does not know it yet: the same write."""
+    forms = {"EVALSHA": "EVALSHA|EVAL", "EVAL": "EVALSHA|EVAL", "EVALSHA_RO": "EVALSHA_RO|EVAL_RO"}
+    return forms.get(command.upper(), command)
 
 
 class RedisFault(InjectableFault):

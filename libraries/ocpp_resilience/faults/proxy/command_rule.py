@@ -14,7 +14,7 @@ class CommandRule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         name: unique in its proxy.
-        command: the command, `*` for any.
+        command: the command, `*` for any; several are separated by `|`.
         keys: glob patterns; the request has to have a key for each of them.
         arguments: glob patterns; the request has to have an argument, key or not, for each of them.
         occurrence: which of the matching requests is the first to be hit, from 1; with `after` only those that Redis

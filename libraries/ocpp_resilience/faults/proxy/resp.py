@@ -156,8 +156,15 @@ def keys_of(words: Sequence[bytes]) -> Sequence[bytes]:
 
 
 def matches(words: Sequence[bytes], command: str, keys: Sequence[str], arguments: Sequence[str] = ()) -> bool:
-    """Whether a request is of a command (`*` for any) and has, for each glob pattern, such a key or argument."""
-    if not words or (command != "*" and words[0].decode("utf-8", "replace").upper() != command.upper()):
+    """Whether a request is of a command and has, for each glob pattern, such a key or argument.
+
+    Args:
+        words: the request.
+        command: the command, `*` for any; several are separated by `|`.
+        keys: glob patterns of keys.
+        arguments: glob patterns of arguments, keys included.
+    """
+    if not words or (command != "*" and words[0].decode("utf-8", "replace").upper() not in command.upper().split("|")):
         return False
     return _has_each(keys, keys_of(words)) and _has_each(arguments, words[1:])
 
