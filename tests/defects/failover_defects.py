@@ -93,7 +93,8 @@ def a_silent_sentinel_is_a_lost_redis() -> None:
 @defect(
     "R16.7",
     PARTIAL,
-    says=r"^read-only for .*: (Not every message was answered|\d+ of \d+ messages of the fleet answered)",
+    says=r"^read-only for .*: (Not every message was answered|\d+ of \d+ messages of the fleet answered)"
+    r"|has not become healthy.* read only replica",
 )
 def unblocked_ends_the_consumer() -> None:
     """The consumer does not come back after UNBLOCKED."""

@@ -366,13 +366,13 @@ def a_batch_with_invalid_messages_is_logged_by_its_first() -> None:
 # --- dead letters -----------------------------------------------------------------------------------------------------
 
 
-@defect("R17.5", SIZES, says=r"A dead letter keeps 100000 characters of 100000")
+@defect("R17.5", SIZES, says=r"A dead letter keeps 100000 bytes of 100000")
 def dead_letters_keep_the_whole_message() -> None:
     """A message of any size stands in the list of dead letters in full: a thousand of them fill Redis."""
     envelope.DEAD_LETTER_RAW = 10**9
 
 
-@defect("R17.5", SIZES, says=r"A dead letter keeps 400 characters of 3000")
+@defect("R17.5", SIZES, says=r"A dead letter keeps 400 bytes of 3000")
 def dead_letters_keep_four_hundred_characters() -> None:
     """Of a message that was set aside, not enough is kept to find out what it was."""
     envelope.DEAD_LETTER_RAW = 400

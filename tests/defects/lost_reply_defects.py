@@ -27,7 +27,7 @@ SCRIPTS = "Scripts That Redis Forgets Under Traffic Are Sent Again"
 SILENT = "Idle Charge Points Are Registered Again After Redis Has Lost Its Data"
 
 
-@defect("R16.9", LOST, says=r"rules? of OCPP-J|R16\.9 fleet: required == 0")
+@defect("R16.9", LOST, says=r"OCPP-J was violated|R16\.9 fleet: required == 0")
 def a_push_whose_reply_is_lost_is_made_again() -> None:
     """A gateway queues messages a second time when it does not know whether it has."""
     request_publisher._push = Script(
@@ -35,7 +35,7 @@ def a_push_whose_reply_is_lost_is_made_again() -> None:
     )
 
 
-@defect("R16.9", LOST, says=r"rules? of OCPP-J|R16\.9 fleet: required == 0|has not become healthy")
+@defect("R16.9", LOST, says=r"OCPP-J was violated|R16\.9 fleet: required == 0|has not become healthy")
 def a_push_whose_reply_is_lost_is_given_up() -> None:
     """A gateway takes a push without a reply for one that was not made, and refuses its messages."""
     sound = request_publisher.RequestPublisher._push
