@@ -76,7 +76,7 @@ def the_last_connector_is_not_listed() -> None:
 
 
 @defect("R13.8", LISTS, says=r"GET \S+ answered 200, expected 404.* wrong_over_http: required == 0")
-def what_is_not_there_is_an_empty_record() -> None:
+def missing_records_are_empty_ones() -> None:
     """Unknown charge points, connectors and transactions are answered with 200 and nothing."""
     sound = http.answer
 
@@ -156,13 +156,13 @@ def sessions_begin_at_local_time() -> None:
 
 
 @defect("R15.1", WHO, says=r"is_online is True, expected False.* wrong_connections: required == 0")
-def who_has_left_is_still_online() -> None:
+def charge_points_that_left_stay_online() -> None:
     """The record of a charge point says for ever that it is online."""
     rewritten("_announce", "mark(ARGV[6] .. id, false)", "")
 
 
 @defect("R15.1", WHO, says=r"is_online is False, expected True.* wrong_connections: required == 0")
-def who_was_taken_over_is_offline() -> None:
+def a_takeover_marks_the_charge_point_offline() -> None:
     """The end of an older connection is taken for the end of the charge point's."""
     rewritten(
         "_announce",
@@ -260,7 +260,7 @@ def a_key_is_stored_with_all_the_others() -> None:
 
 
 @defect("R15.4", BESIDE, says=r"lost_updates: required == 0 updates", timing=True)
-def the_processor_writes_what_it_remembers() -> None:
+def the_processor_writes_stale_records() -> None:
     """A commit does not look whether the records are still what was read."""
     sound = StateView.changes
     StateView.changes = lambda self: sound(self)._replace(conditions=[])

@@ -161,7 +161,7 @@ def a_callerror_does_not_end_the_wait() -> None:
 
 
 @defect("R14.5", SHUTDOWN, says=r"Expected HTTP status 503 for each of 20 commands, 20 have a different outcome")
-def shutdown_forgets_who_waits() -> None:
+def shutdown_forgets_waiting_callers() -> None:
     """Waiting callers get no response when the server stops."""
     CorrelationManager.close = lambda self: 0
 

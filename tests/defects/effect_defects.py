@@ -348,7 +348,7 @@ def statuses_are_stamped_on_arrival() -> None:
 
 
 @defect("R13.8", SOCKETS, says=r"(transaction_id is None, expected \d+|for a repeated start).* wrong_\w+: required")
-def a_status_ends_what_runs_on_the_connector() -> None:
+def a_status_ends_the_transaction_of_the_connector() -> None:
     """A status makes a new record of its connector, without the transaction on it."""
     changed_records("StatusNotification", Connector, lambda record, _: replace(record, transaction_id=None))
 
@@ -370,7 +370,7 @@ def the_charge_point_is_a_connector() -> None:
 
 
 @defect("R13.8", SOCKETS, says=r"charge point: (serial|firmware) is '\S+', expected None.* wrong_fields: required == 0")
-def a_boot_keeps_what_the_last_one_said() -> None:
+def a_boot_keeps_details_of_the_last_one() -> None:
     """Fields missing in a boot keep the values of an earlier one."""
 
     def kept(outcome: Outcome, call: Call, view: StateView) -> Outcome:
@@ -391,7 +391,7 @@ def diagnostics_are_taken_for_firmware() -> None:
 
 
 @defect("R13.8", SHAPES, says=r".* wrong_(fields|answers): required == 0|Not every message was answered")
-def a_batch_forgets_what_it_has_written() -> None:
+def a_batch_does_not_see_its_own_writes() -> None:
     """The second message about a record in a batch does not see the changes of the first."""
 
     def get(self: StateView, key: str, kind: type[Any]) -> Any:

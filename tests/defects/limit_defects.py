@@ -150,7 +150,7 @@ def take(change: Any) -> None:
 
 
 @defect("R17.10", TOGETHER, says=r"\d+ of (40|600) messages that were sent together were not answered")
-def what_does_not_fit_into_a_turn_is_lost() -> None:
+def frames_beyond_one_turn_are_lost() -> None:
     """Of a large read, the messages beyond those of one turn are dropped."""
 
     def drop(self: Intake, connection: Any, rest: bytes) -> None:
@@ -160,7 +160,7 @@ def what_does_not_fit_into_a_turn_is_lost() -> None:
 
 
 @defect("R17.10", TOGETHER, says=r"\d+ of 600 messages that were sent together were not answered")
-def who_was_too_fast_once_is_never_read_again() -> None:
+def a_paused_connection_is_never_read_again() -> None:
     """A charge point that was above its rate stays paused for minutes."""
 
     def pause(self: Intake, connection: Any, rest: bytes) -> None:
@@ -204,7 +204,7 @@ def a_full_batch_is_handled_backwards() -> None:
 
 
 @defect("R13.4", BATCHES, says=r"^(25[67]|51[13]): ")
-def what_is_left_behind_a_full_batch_waits_for_the_next_message() -> None:
+def messages_behind_a_full_batch_wait_for_the_next_one() -> None:
     """After a full batch the queue counts as empty."""
     sound = Processor._process
 
@@ -452,13 +452,13 @@ def connected_charge_points_are_not_served_at_the_limit() -> None:
 
 
 @defect("R20.5", NOT_READING, says=r"memory_growth|still connected", timing=True)
-def answers_pile_up_for_who_does_not_read() -> None:
+def answers_pile_up_for_slow_readers() -> None:
     """What waits for a charge point is not bounded."""
     Socket._is_read = lambda self: not self.transport.is_closing()
 
 
 @defect("R20.5", NOT_READING, says=r"still connected|Health took", timing=True)
-def who_does_not_read_is_no_longer_listened_to() -> None:
+def slow_readers_are_no_longer_read() -> None:
     """A charge point that does not read is not read either, and stays connected."""
 
     def is_read(self: Socket) -> bool:
@@ -472,7 +472,7 @@ def who_does_not_read_is_no_longer_listened_to() -> None:
 
 
 @defect("R20.5", NOT_READING, says=r"still connected|Health took|GET http|no answer", timing=True)
-def the_loop_waits_for_who_does_not_read() -> None:
+def the_loop_waits_for_slow_readers() -> None:
     """A backlog for one charge point holds up everybody."""
 
     def is_read(self: Socket) -> bool:

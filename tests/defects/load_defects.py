@@ -73,7 +73,7 @@ def refuses_the_fortieth_connection() -> None:
     timing=True,
     heavy=True,
 )
-def who_was_cut_off_is_still_connected() -> None:
+def connections_that_were_cut_stay_registered() -> None:
     """A charge point whose connection broke counts as connected for ten minutes, and cannot connect again."""
     sound, left = SessionTransitions.ended, {}
 

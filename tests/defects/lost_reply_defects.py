@@ -170,7 +170,7 @@ def the_store_gives_up_when_its_script_is_gone() -> None:
 
 
 @defect("R16.13", SILENT, says=r"is listed 0 times as connected.* unknown_again: required == 0", longest_wait=30.0)
-def who_sends_nothing_is_forgotten() -> None:
+def idle_sessions_expire() -> None:
     """A gateway tells Redis of its sessions once; those that Redis has lost are told again when something is sent."""
     sound = SessionRegistry.connected
 

@@ -72,7 +72,7 @@ def it_is_ready_as_soon_as_it_listens() -> None:
 @defect(
     "R16.7", PARTIAL, says=r"whose write Redis refused was answered 200.* false_success: required == 0", timing=True
 )
-def what_redis_refuses_is_said_to_be_stored() -> None:
+def refused_writes_are_reported_as_stored() -> None:
     """A write over HTTP that Redis refuses is answered with success."""
     sound = RedisStateStore.save_configuration_key
 
