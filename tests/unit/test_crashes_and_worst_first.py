@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocpp_resilience.report import verdict
-from ocpp_resilience.report.model import RequirementResult, TestResult, ThresholdResult, Verdict
+from ocpp_resilience.report.model import Decision, RequirementResult, TestResult, ThresholdResult, Verdict
 from ocpp_resilience.robot.facts import Kind, Reason
 
 CRASH = "Server 'server' exited with status 2. Its last words: panic."
@@ -46,9 +46,9 @@ def test_a_crash_that_no_requirement_counts_is_held_against_all_of_its_test() ->
     assert reason == f"Frames Are Refused: {CRASH}"
 
 
-def result(*thresholds: ThresholdResult) -> RequirementResult:
+def result(*thresholds: ThresholdResult, name: str = "R1.1") -> RequirementResult:
     return RequirementResult(
-        id="R1.1",
+        id=name,
         group=1,
         title="t",
         verdict=Verdict.NOT_MET,
@@ -72,3 +72,13 @@ def result(*thresholds: ThresholdResult) -> RequirementResult:
 )
 def test_the_worst_measurement_decides_how_bad_a_requirement_is(found: list[ThresholdResult], severity: float) -> None:
     assert verdict.severity(result(*found)) == pytest.approx(severity)
+
+
+def test_the_sentence_begins_with_the_worst_requirement() -> None:
+    missed = threshold("out_of_order", measured=5, margin=-5, samples=10, verdict=Verdict.NOT_MET)
+    late = threshold("delay", measured=1.1, limit=1, margin=-0.1, verdict=Verdict.NOT_MET)
+    found = [result(late, name="R13.1"), result(missed, name="R13.4"), result(name="R13.8")]
+    said = verdict.describe(
+        Decision.NOT_READY, found, [], crashes=[], unusable="", cut_off="", complete=True, quick=False
+    )
+    assert said.startswith("Not ready: 3 requirements are not met (R13.4, R13.1, R13.8), 0 of 3 are met")

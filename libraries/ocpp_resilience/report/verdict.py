@@ -256,7 +256,8 @@ def describe(
     deciding = [each for each in results if each.group]
     total = len(deciding)
     met = sum(each.verdict is Verdict.MET for each in deciding)
-    missed = [each.id for each in deciding if each.verdict is Verdict.NOT_MET]
+    worst_first = sorted(deciding, key=severity, reverse=True)
+    missed = [each.id for each in worst_first if each.verdict is Verdict.NOT_MET]
     left = [each.id for each in deciding if each.verdict is Verdict.INCONCLUSIVE]
     lacking = sum(each.verdict is Verdict.NOT_APPLICABLE for each in deciding)
     if decision is Decision.NOT_RUN:
