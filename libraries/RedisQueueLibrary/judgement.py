@@ -9,7 +9,7 @@ from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 from robot.running.context import EXECUTION_CONTEXTS
 
-from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.errors import WrongAnswers
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import examples
@@ -136,7 +136,7 @@ class Judgement(QueueComponent):
 
         Raises:
             WaitTimeout: some were not answered in time; the message says how many and shows the first few.
-            ExpectationFailed: some were answered twice, out of order, with an error, or not asked for at all.
+            WrongAnswers: some were answered twice, out of order, with an error, or not asked for at all.
 
         Example:
         ```robotframework
@@ -247,7 +247,7 @@ class Judgement(QueueComponent):
 
         Raises:
             WaitTimeout: some were not answered in time; the message says how many and shows the first few.
-            ExpectationFailed: some were accepted, refused with another code, or answered twice.
+            WrongAnswers: some were accepted, refused with another code, or answered twice.
 
         Example:
         ```robotframework
@@ -286,7 +286,7 @@ class Judgement(QueueComponent):
             How many answers were looked at.
 
         Raises:
-            ExpectationFailed: some are out of order; shows the first few.
+            WrongAnswers: some are out of order; shows the first few.
 
         Example:
         ```robotframework
@@ -318,5 +318,6 @@ def _show_tolerated(report: AnswerReport) -> None:
 
 def _judge(report: AnswerReport, failure: str, ignored: set[str]) -> None:
     """Fail when there is a violation of another kind than those in `ignored`."""
-    if any(found for what, found in report.violations().items() if what not in ignored):
-        raise ExpectationFailed("\n".join([f"{failure}: {report.explain(ignored)}", *report.details()]))
+    if kinds := [what for what, found in report.violations().items() if found and what not in ignored]:
+        text = "\n".join([f"{failure}: {report.explain(ignored)}", *report.details()])
+        raise WrongAnswers(text, violations=kinds)

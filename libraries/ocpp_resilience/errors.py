@@ -6,6 +6,8 @@ expectation, the observation, the time that it took and advice.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class ResilienceError(Exception):
     """Base of everything that the keyword libraries raise on purpose."""
@@ -53,6 +55,33 @@ class MissedRequirement(ExpectationFailed):
     def __init__(self, message: str, *, requirement: str) -> None:
         super().__init__(message)
         self.requirement = requirement
+
+
+VIOLATIONS = (
+    "lost",
+    "still on the queue",
+    "answered twice",
+    "unexpected",
+    "out of order",
+    "valid but refused",
+    "invalid but accepted",
+    "refused with another code",
+    "answered wrongly",
+)
+"""The kinds of what can be wrong with the answers to messages."""
+
+
+class WrongAnswers(ExpectationFailed):
+    """Messages were not answered as they have to be.
+
+    Attributes:
+        violations: in which ways, of `VIOLATIONS`. A requirement can claim one for itself: it then counts against that
+            requirement and not against the others of the test.
+    """
+
+    def __init__(self, message: str, *, violations: Collection[str]) -> None:
+        super().__init__(message)
+        self.violations = tuple(violations)
 
 
 class Inconclusive(ExpectationFailed):

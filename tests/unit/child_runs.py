@@ -55,6 +55,11 @@ class Words(Component):
         raise errors.ExpectationFailed(what)
 
     @keyword()
+    def find_wrong_answers(self, *violations: str) -> None:
+        text = f"Not every message was answered as it should be: {violations}"
+        raise errors.WrongAnswers(text, violations=violations)
+
+    @keyword()
     def begin_fault_without_proof(self, name: str) -> None:
         JOURNAL.begin(name, "the connection")
 

@@ -13,7 +13,7 @@ from textwrap import dedent
 import pytest
 import yaml
 
-from ocpp_resilience.errors import UsageError
+from ocpp_resilience.errors import VIOLATIONS, UsageError
 from ocpp_resilience.evidence.measure.times import Spread, response_times
 from ocpp_resilience.evidence.requirements import (
     DEFAULT_FILE,
@@ -24,6 +24,7 @@ from ocpp_resilience.evidence.requirements import (
     main,
 )
 from ocpp_resilience.evidence.thresholds import Threshold, in_unit, percent_of, value_of, with_unit
+from ocpp_resilience.transport.matching import AnswerReport
 
 GOOD = """
 counted: [messages]
@@ -102,8 +103,17 @@ class TestTheFile:
         assert data["limits"]["recovery_s"] == known.threshold("R18.6", "recovery_time").value
         assert data["charge_points"]["id_pattern"].format(7) == "LOAD-CP-007"
 
+    def test_the_violations_are_those_that_answers_can_have(self) -> None:
+        assert tuple(AnswerReport().violations()) == VIOLATIONS
+
 
 class TestLoading:
+    def test_a_violation_counts_against_one_requirement(self, write: Callable[[str], Path]) -> None:
+        twice = GOOD.replace("id: R13.3", "id: R13.3\n    violations: [lost]")
+        twice = twice.replace("id: R13.5", "id: R13.5\n    violations: [lost]")
+        with pytest.raises(RequirementsFileError, match=r"R13\.5: violation 'lost' already counts against R13\.3\."):
+            load(write(twice))
+
     def test_a_good_file(self, write: Callable[[str], Path]) -> None:
         found = load(write(GOOD))
         assert [each.id for each in found] == ["R13.3", "R13.5"]
@@ -120,6 +130,11 @@ class TestLoading:
             ("counted: [messages]", "counted: messages", "'counted' has to be a list of words"),
             ("counted:", "count:", "2: unknown key 'count' (allowed: counted, headings, headline, requirements); did"),
             ("id: R13.5", "id: R13.3", "R13.3: there are two requirements with this id."),
+            (
+                "id: R13.5",
+                "id: R13.5\n    violations: [out of ordr]",
+                "R13.5: field 'violations': unknown violation 'out of ordr' (allowed: lost, still on the queue, ",
+            ),
             ("id: R13.5", "id: X13", "9: X13: field 'id' is 'X13' (allowed: a form such as R13.3)."),
             (
                 "id: R13.5",

@@ -426,6 +426,35 @@ def test_a_miss_of_one_requirement_leaves_the_measurements_of_the_others(tmp_pat
     assert found["R18.8"][0] == "inconclusive"
 
 
+def test_wrong_answers_count_against_the_requirement_that_claims_them(tmp_path: Path) -> None:
+    """One broken guarantee fails many tests; it is one requirement that is not met."""
+    write_suite(
+        tmp_path,
+        """
+        Answers In Another Order
+            [Tags]    R16.3    R16.8
+            Requirement Should Be Met    R16.3    reconnect_time    1
+            Find Wrong Answers    out of order
+
+        Lost As Well
+            [Tags]    R17.8
+            Find Wrong Answers    lost    out of order
+        """,
+    )
+    run(tmp_path, "own.robot")
+    report = report_of(tmp_path)
+    found = {each.id: (each.verdict.value, each.reason) for each in report.requirements}
+    assert report.verdict == "not ready"
+    assert found["R13.4"] == (
+        "not met",
+        "Failed: Answers In Another Order: Not every message was answered as it should be: ('out of order',)",
+    )
+    assert found["R16.8"][0] == "inconclusive"
+    assert "it ended for R13.4 before this was decided" in found["R16.8"][1]
+    assert found["R16.3"][0] != "not met"
+    assert found["R17.8"][0] == "not met"
+
+
 def test_a_failure_that_was_caught_does_not_excuse_the_one_that_was_not(tmp_path: Path) -> None:
     write_suite(
         tmp_path,

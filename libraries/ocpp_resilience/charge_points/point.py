@@ -25,7 +25,7 @@ from ocpp_resilience.charge_points.conformance import OpenCalls
 from ocpp_resilience.charge_points.errors import CallRefused, NoAnswer, NotConnected
 from ocpp_resilience.charge_points.gateway import Gateway, Login
 from ocpp_resilience.charge_points.ghost import End, Ghost
-from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.errors import UsageError, WrongAnswers
 from ocpp_resilience.ocpp import Version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short, read_frame
 from ocpp_resilience.ocpp.model import Exchange, model_of
@@ -75,7 +75,7 @@ class Answer:
 
         Raises:
             CallRefused: it is a CALLERROR.
-            ExpectationFailed: the protocol does not allow this CALLRESULT.
+            WrongAnswers: the protocol does not allow this CALLRESULT.
         """
         if self.kind is MessageType.CALLERROR:
             what = f": {self.description}" if self.description else ""
@@ -86,9 +86,10 @@ class Answer:
                 description=self.description or "",
             )
         if self.problems:
-            raise ExpectationFailed(
+            raise WrongAnswers(
                 f"The answer to {self.action} of {self.charge_point} (message id {self.message_id}) is wrong: "
-                f"{examples(self.problems)}."
+                f"{examples(self.problems)}.",
+                violations=["answered wrongly"],
             )
         return self.payload
 

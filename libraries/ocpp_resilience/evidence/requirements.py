@@ -25,7 +25,7 @@ from robot.running import TestCase
 from robot.utils import normalize
 
 from ocpp_resilience import strict_yaml
-from ocpp_resilience.errors import UsageError
+from ocpp_resilience.errors import VIOLATIONS, UsageError
 from ocpp_resilience.evidence.thresholds import RATES, UNITS, Comparison, Threshold, statistic_problem
 from ocpp_resilience.shipped import shipped
 from ocpp_resilience.text import did_you_mean
@@ -68,6 +68,7 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         title: one sentence.
         thresholds: by name.
         runs: how many times a release runs its tests.
+        violations: kinds of wrong answers that count against this requirement alone, in whichever test they are seen.
         versions: what it says in other OCPP versions than 1.6, by subprotocol.
     """
 
@@ -76,6 +77,7 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     thresholds: Mapping[str, Threshold]
     runs: int = 1
+    violations: Sequence[str] = ()
     versions: Mapping[str, Wording] = {}
 
     def in_version(self, protocol: str | None) -> Requirement:
@@ -238,12 +240,19 @@ class _Reader:
         counted = self._counted(data.get("counted", []))
         self._units = UNITS | counted | {f"{each}{rate}" for each in counted for rate in RATES}
         by_id: dict[str, Requirement] = {}
+        claimed: dict[str, str] = {}
         for position, entry in enumerate(data["requirements"]):
             requirement = self._requirement(entry, position)
             if requirement.id in by_id:
                 raise self.mistake(
                     ["requirements", position], f"{requirement.id}: there are two requirements with this id."
                 )
+            for violation in set(requirement.violations).intersection(claimed):
+                raise self.mistake(
+                    ["requirements", position, "violations"],
+                    f"{requirement.id}: violation '{violation}' already counts against {claimed[violation]}.",
+                )
+            claimed |= dict.fromkeys(requirement.violations, requirement.id)
             by_id[requirement.id] = requirement
         return Requirements(
             self._path,
@@ -315,6 +324,13 @@ class _Reader:
             raise self.mistake(
                 [*at, "runs"], f"{where}: field 'runs' is {requirement.runs} (allowed: 1 to {MOST_RUNS})."
             )
+        for violation in requirement.violations:
+            if violation not in VIOLATIONS:
+                raise self.mistake(
+                    [*at, "violations"],
+                    f"{where}: field 'violations': unknown violation '{violation}' (allowed: {', '.join(VIOLATIONS)})"
+                    f"{did_you_mean(violation, VIOLATIONS)}",
+                )
         if not requirement.thresholds:
             raise self.mistake([*at, "thresholds"], f"{where}: field 'thresholds' is empty; at least one is needed.")
         return requirement

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +40,7 @@ from ocpp_resilience.report.model import (
     Verdict,
 )
 from ocpp_resilience.report.run_summary import RunSummary, outcomes
-from ocpp_resilience.robot.facts import Kind, moment
+from ocpp_resilience.robot.facts import Kind, Reason, moment
 
 TOLERANCE = 0.3
 """The share of the baseline by which a value may be worse, unless told otherwise."""
@@ -129,9 +129,10 @@ def build(
     requirements = _requirements([*settings.requirements, *facts.requirements], problems)
     requirements = requirements.in_version(surroundings.get("Protocol"))
     own = None if requirements.are_ours else requirements.own
-    tests = [_test(each, requirements, facts) for each in suite.all_tests]
+    claims = {violation: each.id for each in reversed([*requirements]) for violation in each.violations}
+    tests = [_attributed(_test(each, requirements, facts), claims) for each in suite.all_tests]
     measured = _by_test(tests, found.measurements)
-    touched = {each for test in tests for each in test.requirements} | {
+    touched = {each for test in tests for each in _touched(test)} | {
         each.requirement for several in measured.values() for each in several
     }
     shown = [each for each in requirements if own is None or each.id in own or each.id in touched]
@@ -454,10 +455,27 @@ def _by_test(tests: Sequence[TestResult], measurements: Iterable[Measurement]) -
     return found
 
 
+def _attributed(test: TestResult, claims: Mapping[str, str]) -> TestResult:
+    """The test, its reasons with the requirements that claim their violations, if each violation is claimed."""
+    reasons: list[Reason] = []
+    for each in test.reasons:
+        by = {claims.get(violation) for violation in each.violations} if each.requirement is None else set()
+        if by and None not in by:
+            reasons += [msgspec.structs.replace(each, requirement=claimant) for claimant in sorted(filter(None, by))]
+        else:
+            reasons.append(each)
+    return msgspec.structs.replace(test, reasons=reasons)
+
+
+def _touched(test: TestResult) -> set[str]:
+    """The requirements that a test says something of: those of its tags, and those that claim what it has seen."""
+    return {*test.requirements, *(each.requirement for each in test.reasons if each.violations and each.requirement)}
+
+
 def _requirement(
     requirement: Requirement, tests: Sequence[TestResult], measured: dict[str, list[Measurement]], complete: bool
 ) -> RequirementResult:
-    own = [each for each in tests if requirement.id in each.requirements]
+    own = [each for each in tests if requirement.id in _touched(each)]
     values: dict[str, list[tuple[str, Measurement]]] = {}
     for test in tests:
         for each in measured.get(test.id, []):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 from robot.running.signalhandler import STOP_SIGNAL_MONITOR
 from robot.running.status import TestMessage
 
@@ -348,7 +349,7 @@ class Tracker:
 
 
 def _in(reason: Reason, where: Part) -> Reason:
-    return Reason(kind=reason.kind, text=reason.text, where=where, requirement=reason.requirement)
+    return msgspec.structs.replace(reason, where=where)
 
 
 def _signals() -> int:

@@ -26,6 +26,7 @@ from ocpp_resilience.errors import (
     MissedRequirement,
     ServiceError,
     UsageError,
+    WrongAnswers,
 )
 
 FILE_NAME = "facts.jsonl"
@@ -58,12 +59,14 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
         text: the keyword's message.
         where: the part of the test, or of its suite.
         requirement: the id that it is about; `None` for one that is about all of the test.
+        violations: what was wrong with the answers to messages, of `VIOLATIONS`, if nothing else was wrong.
     """
 
     kind: Kind
     text: str
     where: Literal["setup", "body", "teardown"] = "body"
     requirement: str | None = None
+    violations: list[str] = []
 
 
 class TestFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="test"):
@@ -198,7 +201,8 @@ def reason_of(error: BaseException) -> Reason:
         kind = Kind.UNUSABLE
     else:
         kind = Kind.FAILED
-    return Reason(kind=kind, text=text, requirement=requirement)
+    violations = list(error.violations) if isinstance(error, WrongAnswers) else []
+    return Reason(kind=kind, text=text, requirement=requirement, violations=violations)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
+from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout, WrongAnswers
 from ocpp_resilience.redis.connection import AWAY
 from ocpp_resilience.redis.snapshot import KeyDifference, KeySnapshot, compare
 from ocpp_resilience.robot.console import CONSOLE, Rate, time_left
@@ -109,12 +109,14 @@ def should_be_answered(client: QueueClient, message: SentMessage, timeout: timed
 
     Raises:
         ExpectationFailed: it was refused, or not answered in time.
+        WrongAnswers: the protocol does not allow the answer.
     """
     answer = wait_for_answer(client, message, timeout)
     if answer.kind is not AnswerKind.RESULT:
         raise ExpectationFailed(f"Expected {message} to be accepted, but it was refused: {_refusal(answer)}.")
     if problems := client.history.answer_problems(message, answer):
-        raise ExpectationFailed(f"The answer to {message} is wrong: {examples(problems)}.")
+        text = f"The answer to {message} is wrong: {examples(problems)}."
+        raise WrongAnswers(text, violations=["answered wrongly"])
     return answer
 
 
