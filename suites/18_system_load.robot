@@ -42,7 +42,7 @@ The Required Rate Is Sustained At A Normal Response Time
     ...    nearly idle fleet before and after.
     [Tags]    R18.3    R18.5
     ${before} =    Run Load    rate=20    duration=2 s
-    ${load} =    Run Load    rate=100    duration=10 s
+    ${load} =    Run Load    rate=100    duration=${LOAD LENGTH}
     ${after} =    Run Load    rate=20    duration=2 s
     The Required Rate Should Have Been Sustained    ${load}    ${before}    ${after}
 

@@ -37,6 +37,15 @@ Each Proxy Has A Schedule Of Its Own
     Heal All    alias=other
     Should Not Be Equal    ${fault.ended}    ${None}
 
+A Fault At One Proxy Goes On While Another Proxy Is Healed
+    ${here} =    Add Latency    30 ms
+    ${there} =    Add Latency    30 ms    alias=other
+    Heal All    alias=faults
+    Should Not Be Equal    ${here.ended}    ${None}
+    Should Be Equal    ${there.ended}    ${None}
+    Heal All
+    Should Not Be Equal    ${there.ended}    ${None}
+
 A Proxy That Goes Leaves The Schedules Of The Others Alone
     ${redis} =    Get Redis Url
     Start Fault Proxy    ${redis}    alias=short-lived
