@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from FaultLibrary.commands import Commands
+from FaultLibrary.failovers import Failovers
 from FaultLibrary.lifecycle import Lifecycle
 from FaultLibrary.network import Network
 from FaultLibrary.redis_itself import RedisItself
@@ -17,7 +18,7 @@ __all__ = ["FaultLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Commands, Lifecycle, Network, RedisItself, Schedules):
+    class _Keywords(KeywordLibrary, Commands, Failovers, Lifecycle, Network, RedisItself, Schedules):
         """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
@@ -65,4 +66,13 @@ class FaultLibrary(_Keywords):
 
     def __init__(self) -> None:
         state = FaultState()
-        super().__init__([Lifecycle(state), Network(state), Commands(state), RedisItself(state), Schedules(state)])
+        super().__init__(
+            [
+                Lifecycle(state),
+                Network(state),
+                Commands(state),
+                RedisItself(state),
+                Schedules(state),
+                Failovers(state),
+            ]
+        )

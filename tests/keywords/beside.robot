@@ -37,6 +37,16 @@ Each Proxy Has A Schedule Of Its Own
     Heal All    alias=other
     Should Not Be Equal    ${fault.ended}    ${None}
 
+Faults That A Test Begins For A Later One Belong To The Later One
+    Start Fault Schedule    at 0 s    latency 30 ms for 1 minute    for_later_test=True
+    ${fault} =    Wait For Next Fault
+    Should Be Equal    ${fault.test}    ${None}
+    Heal All
+
+Failovers That Cannot Begin Are Refused
+    Run Keyword And Expect Error    'half-open' replaces no primary.    Start Failovers    half-open
+    Run Keyword And Expect Error    No failovers were started; *    Failovers Should End
+
 A Fault At One Proxy Goes On While Another Proxy Is Healed
     ${here} =    Add Latency    30 ms
     ${there} =    Add Latency    30 ms    alias=other
