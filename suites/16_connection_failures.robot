@@ -20,6 +20,7 @@ Test Tags         faults
 *** Variables ***
 @{SILENT ENDS}         half-open    black hole    nat timeout 500 ms
 @{FAILOVERS}           kill primary    demote primary    partition primary    stale primary
+@{SILENT SENTINELS}    partition sentinels    partition sentinels 3
 @{NETWORK FAILURES}    at 0 s    latency 100 ms jitter=50 ms for 0.5 s
 ...                    at 1 s    packet loss 0.1 for 1 s
 ...                    at 2.5 s    slow drip for 0.5 s
@@ -260,7 +261,8 @@ Charge Points Whose Connection Died Leave No Ghost
     [Documentation]    Charge points lose power, their line fails, or a router drops their connections without notice.
     ...    The gateway gets no error and has to detect this by pings. All of it happens at the same time.
     [Tags]    R16.12
-    [Setup]    The System Is Well And Charge Points Can Connect
+    [Setup]    Run Keywords    The System Is Well And Charge Points Can Connect    AND
+    ...    The Network Before The Gateway Begins To Fail Beside The Next Tests    @{NETWORK FAILURES}
     Sessions End After    @{SILENT ENDS}
     [Teardown]    The Networks Are Healed And Gone    @{SILENT ENDS}
 
@@ -280,38 +282,14 @@ The Server Follows The Primary Through Failovers Of Every Kind
     ...    comes back as a stale primary. The sentinels and ROLE on both nodes prove each failover.
     ...    They began with the partial failures; this test waits for their end.
     [Tags]    R16.10
-    [Setup]    Run Keywords    Skip Unless Target Can Be Started    AND
-    ...    Skip Unless Target Supports    failover    AND
-    ...    The Network Before The Gateway Begins To Fail Beside The Next Tests    @{NETWORK FAILURES}
+    [Setup]    A Primary And A Replica Are Possible
     @{followed} =    The Failovers Are Over    @{FAILOVERS}
     FOR    ${each}    IN    @{followed}
         The Server Should Have Followed    ${each}
     END
     No Failover Should Have Ended The Server
-    [Teardown]    Replication Is Healed
-
-Nothing Is Confirmed Before A Replica Has It
-    [Documentation]    The server waits for a replica that lags behind. It is degraded and sends no answer until the
-    ...    replica has caught up.
-    [Tags]    R16.7    R16.10
-    [Setup]    A System With A Replica And A Charge Point Runs
-    ${lag} =    Inject Fault    lag replica    alias=${REPLICATED}    redis=${REPLICATED}
-    ${sent} =    A Message Is Sent That The Replica Will Not Have
-    Wait Until Health Is    degraded    alias=${REPLICATED}    timeout=10 s
-    It Should Not Be Answered Yet    ${sent}
-    Heal Fault    ${lag}
-    It Should Be Answered Now    ${sent}
-    [Teardown]    Replication Is Healed
-
-The Server Goes On While Sentinels Are Silent
-    [Documentation]    Two of three sentinels, so that no replica can be promoted, or all of them. The primary keeps
-    ...    working, and all messages are answered.
-    [Tags]    R16.7
-    [Setup]    A System With A Replica Runs
-    [Template]    The Server Goes On Under
-    partition sentinels
-    partition sentinels 3
-    [Teardown]    Replication Is Healed
+    [Teardown]    Run Keywords    Replication Is Healed    AND
+    ...    The Sentinels Fall Silent Beside The Next Tests    @{SILENT SENTINELS}
 
 Everything Works Over TLS With A User Of Least Privilege
     [Documentation]    The user has permission only for the keys, channels and commands in the target's profile.
@@ -336,12 +314,33 @@ A Bad Certificate Or A Missing Permission Is A Clear Error Until It Is Mended
 
 The Network Before The Gateway Fails And Nothing Is Lost
     [Documentation]    Charge points reconnect by themselves and retry unanswered messages. The failures began with the
-    ...    test of the failovers; this test waits for their end.
+    ...    test of dead connections; this test waits for their end.
     [Tags]    R16.12
     [Setup]    The Network Before The Gateway Is Failing    @{NETWORK FAILURES}
     Fault Schedule Should End    alias=${EDGE}    timeout=60 s
     The Ledger Of The Charge Points Should Be Clean
     [Teardown]    The Bad Network Is Healed And Gone
+
+The Server Goes On While Sentinels Are Silent
+    [Documentation]    Two of three sentinels, so that no replica can be promoted, then all of them. The primary keeps
+    ...    working, and all messages are answered. The silence began after the failovers; this test waits for its end.
+    [Tags]    R16.7
+    [Setup]    A Primary And A Replica Are Possible
+    The Server Should Have Gone On While Sentinels Were Silent    @{SILENT SENTINELS}
+    [Teardown]    Replication Is Healed
+
+Nothing Is Confirmed Before A Replica Has It
+    [Documentation]    The server waits for a replica that lags behind. It is degraded and sends no answer until the
+    ...    replica has caught up.
+    [Tags]    R16.7    R16.10
+    [Setup]    A System With A Replica And A Charge Point Runs
+    ${lag} =    Inject Fault    lag replica    alias=${REPLICATED}    redis=${REPLICATED}
+    ${sent} =    A Message Is Sent That The Replica Will Not Have
+    Wait Until Health Is    degraded    alias=${REPLICATED}    timeout=10 s
+    It Should Not Be Answered Yet    ${sent}
+    Heal Fault    ${lag}
+    It Should Be Answered Now    ${sent}
+    [Teardown]    Replication Is Healed
 
 Idle Charge Points Are Registered Again After Redis Has Lost Its Data
     [Documentation]    The charge points are listed and receive commands after an earlier test has deleted the data of

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from FaultLibrary.commands import Commands
-from FaultLibrary.failovers import Failovers
 from FaultLibrary.lifecycle import Lifecycle
 from FaultLibrary.network import Network
 from FaultLibrary.redis_itself import RedisItself
+from FaultLibrary.replication import ReplicationFaults
 from FaultLibrary.schedules import Schedules
 from FaultLibrary.state import FaultState
 from ocpp_resilience.robot.library import KeywordLibrary
@@ -18,7 +18,7 @@ __all__ = ["FaultLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Commands, Failovers, Lifecycle, Network, RedisItself, Schedules):
+    class _Keywords(KeywordLibrary, Commands, Lifecycle, Network, RedisItself, ReplicationFaults, Schedules):
         """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
@@ -73,6 +73,6 @@ class FaultLibrary(_Keywords):
                 Commands(state),
                 RedisItself(state),
                 Schedules(state),
-                Failovers(state),
+                ReplicationFaults(state),
             ]
         )

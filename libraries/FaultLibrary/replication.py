@@ -1,4 +1,4 @@
-"""Keywords that lose the primary of a Redis, in one way after the other, while the test does something else."""
+"""Keywords for faults of a replicated Redis, one after the other, while the test does something else."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ OLD_PRIMARY_ANSWERS = (FailoverHow.PARTITION, FailoverHow.STALE)
 
 
 @dataclass(frozen=True)
-class FollowedFailover:
-    """How a system has followed a failover.
+class ReplicationReport:
+    """How a system has followed a failover, or gone on without sentinels.
 
     Attributes:
-        fault: the way in which the primary was lost.
-        failover: the failover itself.
+        fault: its name.
+        failover: the failover; `None` if the fault replaces no primary.
         first_answer: seconds until the message that was queued at the new primary was answered.
-        messages: how many messages were queued before and after the failover.
+        messages: how many messages were queued before and after the failover, or during the fault.
         lost: those without an answer.
         answered_twice: those with several answers.
         clients_left: connections of clients to the old primary, while it was cut off or after it was demoted.
     """
 
     fault: str
-    failover: Failover
+    failover: Failover | None
     first_answer: float
     messages: int
     lost: list[Any]
@@ -49,16 +49,16 @@ class FollowedFailover:
 
 
 @dataclass
-class FailoverDrill(Run):
-    """Failovers one after the other in a separate thread, with messages before and after each.
+class ReplicationRun(Run):
+    """Faults of replication one after the other in a separate thread, with messages.
 
     Attributes:
         follow: carries out one.
         reports: those that are over.
     """
 
-    follow: Callable[[Row, FailoverDrill], FollowedFailover] | None = None
-    reports: list[FollowedFailover] = field(default_factory=list)
+    follow: Callable[[Row, ReplicationRun], ReplicationReport] | None = None
+    reports: list[ReplicationReport] = field(default_factory=list)
 
     def inject(self, row: Row) -> FaultRecord:
         """Lose the primary."""
@@ -83,11 +83,11 @@ class FailoverDrill(Run):
         self._attempt(heal)
 
 
-class Failovers(FaultKeywords):
-    """Failovers beside the test."""
+class ReplicationFaults(FaultKeywords):
+    """Faults of replication beside the test."""
 
     @keyword(tags=("fault", "schedule", "failover"))
-    def start_failovers(
+    def start_replication_faults(
         self,
         *faults: str,
         alias: str = "faults",
@@ -95,33 +95,36 @@ class Failovers(FaultKeywords):
         server: str = "server",
         queue: str = "queue",
         messages: int = 500,
+        over: timedelta = timedelta(seconds=4),
         mix: dict[str, int] | None = None,
         timeout: timedelta = timedelta(seconds=30),
     ) -> None:
-        """Starts failovers in the background, one after the other, with messages before and after each.
+        """Starts faults of a replicated Redis in the background, one after the other, with messages.
 
-        Before each failover, messages are queued and have to be answered. The primary is lost, a Heartbeat is queued at
-        the new primary, and the old one comes back; when the Heartbeat is answered, more messages follow. End it with
-        `Failovers Should End`. Until then no other keyword may use this queue.
+        A fault that replaces the primary: messages are queued before it and have to be answered, a Heartbeat is queued
+        at the new primary, and the old one comes back; when the Heartbeat is answered, more messages follow. Another
+        fault, as `partition sentinels`: messages are queued for a time, and have to be answered before it ends. End it
+        with `Replication Faults Should End`. Until then no other keyword may use this queue.
 
         Args:
-            faults: the ways to lose the primary, as `kill primary` (see `Inject Fault`).
+            faults: their names, as `kill primary` (see `Inject Fault`).
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary, started with `service=sentinel`.
             server: the server of OcppServerLibrary.
             queue: the queue of RedisQueueLibrary.
-            messages: how many are queued before, and after, each failover.
+            messages: how many are queued before, and after, each failover, or during each other fault.
+            over: how long they are queued during a fault that replaces no primary.
             mix: their actions with weights; Heartbeats if not given.
             timeout: the longest wait for the answers.
 
         Raises:
-            UsageError: there is no such fault, it replaces no primary, or a schedule runs at this proxy.
+            UsageError: there is no such fault, or a schedule runs at this proxy.
 
         Example:
         ```robotframework
-        Start Failovers    kill primary    demote primary    alias=replicated    redis=replicated
-        @{followed}    Failovers Should End    alias=replicated
-        Should Be Empty    ${followed}[0].lost
+        Start Replication Faults    kill primary    demote primary    alias=replicated    redis=replicated
+        @{reports}    Replication Faults Should End    alias=replicated
+        Should Be Empty    ${reports}[0].lost
         ```
         """
         if alias in self._state.runs:
@@ -130,8 +133,6 @@ class Failovers(FaultKeywords):
         for fault in faults:
             name, value = registry().split(fault)
             self._state.check(registry().get(name), alias)
-            if getattr(registry().get(name), "how", None) is None:
-                raise UsageError(f"'{name}' replaces no primary.")
             rows.append(Row(0.0, name, value))
         sending: Any = BuiltIn().get_library_instance("RedisQueueLibrary")
         services: Any = BuiltIn().get_library_instance("RedisServiceLibrary")
@@ -141,7 +142,18 @@ class Failovers(FaultKeywords):
                 messages, charge_points=50, mix=mix, order=Order.SHUFFLED, alias=queue
             )
 
-        def follow(row: Row, drill: FailoverDrill) -> FollowedFailover:
+        def go_on(row: Row, drill: ReplicationRun) -> ReplicationReport:
+            record = drill.inject(row)
+            sending.start_queueing_generated_messages(messages, over=over, mix=mix, alias=queue)
+            drain = sending.all_messages_should_be_answered(
+                sending.queueing_should_end(alias=queue), timeout=timeout, alias=queue
+            )
+            drill.injector.heal(record)
+            return ReplicationReport(str(row.action), None, 0.0, drain.messages, [], [], [])
+
+        def follow(row: Row, drill: ReplicationRun) -> ReplicationReport:
+            if getattr(registry().get(row.action), "how", None) is None:
+                return go_on(row, drill)
             before = queued()
             sending.all_messages_should_be_answered(before, timeout=timeout, alias=queue)
             record = drill.inject(row)
@@ -156,23 +168,23 @@ class Failovers(FaultKeywords):
             drain = sending.all_messages_should_be_answered(everything, timeout=timeout, alias=queue)
             left += services.get_clients_of_old_primary(alias=redis)
             report = drain.report
-            return FollowedFailover(
+            return ReplicationReport(
                 row.action, failover, answer.seconds, drain.messages, report.lost, report.answered_twice, left
             )
 
         def make(name: str, value: str) -> InjectableFault:
             return registry().make(name, value, on)
 
-        drill = FailoverDrill(rows, Injector(), make, follow=follow)
+        drill = ReplicationRun(rows, Injector(), make, follow=follow)
         drill.belongs_to_later_test()
         self._state.runs[alias] = drill
         drill.start()
 
     @keyword(tags=("fault", "schedule", "failover", "wait"))
-    def failovers_should_end(
+    def replication_faults_should_end(
         self, *, timeout: timedelta = timedelta(minutes=2), alias: str = "faults"
-    ) -> list[FollowedFailover]:
-        """Waits for the end of `Start Failovers`, and returns how the system has followed each failover.
+    ) -> list[ReplicationReport]:
+        """Waits for the end of `Start Replication Faults`, and returns how the system has coped with each.
 
         The faults belong to the test that calls this keyword.
 
@@ -184,19 +196,19 @@ class Failovers(FaultKeywords):
             Reports with `fault`, `failover`, `first_answer`, `messages`, `lost`, `answered_twice` and `clients_left`.
 
         Raises:
-            UsageError: no failovers were started.
+            UsageError: no such faults were started.
             ResilienceError: a primary was not replaced, or messages were not answered.
 
         Example:
         ```robotframework
-        Start Failovers    stale primary    alias=replicated    redis=replicated    queue=replicated
-        @{followed}    Failovers Should End    alias=replicated
-        Should Be True    ${followed}[0].first_answer < 30
+        Start Replication Faults    stale primary    alias=replicated    redis=replicated    queue=replicated
+        @{reports}    Replication Faults Should End    alias=replicated
+        Should Be True    ${reports}[0].first_answer < 30
         ```
         """
         drill = self._state.runs.get(alias)
-        if not isinstance(drill, FailoverDrill):
-            raise UsageError("No failovers were started; call `Start Failovers` first.")
+        if not isinstance(drill, ReplicationRun):
+            raise UsageError("No faults of replication were started; call `Start Replication Faults` first.")
         del self._state.runs[alias]
         try:
             drill.wait(timeout)
