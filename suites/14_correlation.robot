@@ -123,8 +123,10 @@ An Unanswered Command Expires When Its Time Is Up
     Nothing Should Be Pending
 
 A Thousand Commands Expire At Once And The Next One Is Answered
+    [Documentation]    While they wait, the memory of pending commands is measured for a later test.
     [Tags]    R14.5
     [Setup]    The System Is Well And Watched
+    The Memory Of Pending Commands Is Measured Beside The Next Tests
     Announce Charge Points    50    for_commands=1000
     ${commands} =    Start Commands    1000    timeout=6 s
     Run Keyword And Continue On Failure    Commands Should Be Pending    ${commands}

@@ -42,7 +42,7 @@ The Required Rate Is Sustained At A Normal Response Time
     ...    nearly idle fleet before and after.
     [Tags]    R18.3    R18.5
     ${before} =    Run Load    rate=20    duration=2 s
-    ${load} =    Run Load    rate=100    duration=10 s
+    ${load} =    Run Load    rate=100    duration=${LOAD LENGTH}
     ${after} =    Run Load    rate=20    duration=2 s
     The Required Rate Should Have Been Sustained    ${load}    ${before}    ${after}
 
@@ -94,7 +94,7 @@ A Processor That Is Killed Under Load Is Replaced And Nothing Is Lost
     [Documentation]    Two processors behind a gateway; the active one is killed in the middle of the load.
     [Tags]    R18.7
     [Setup]    A Gateway And Two Processors Share The Work
-    Start Load    profile=mix    rate=200    duration=5 s
+    Start Load    profile=mix    rate=200    duration=${LOAD LENGTH}
     The Working Processor Is Killed In The Middle Of The Load
     ${load} =    Wait For Load
     Load Should Be Answered    ${load}

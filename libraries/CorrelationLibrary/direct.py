@@ -7,12 +7,40 @@ from datetime import timedelta
 from robot.api import logger
 
 from ocpp_resilience.correlation import direct
-from ocpp_resilience.correlation.direct import MemoryReport, WorkersReport
+from ocpp_resilience.correlation.direct import MemoryMeasurement, MemoryReport, WorkersReport
 from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.waiting import seconds
 
 
 class Direct(Component):
     """The manager alone."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[int, str], MemoryMeasurement] = {}
+
+    @keyword(tags=("correlation", "measurement"))
+    def start_measuring_correlation_memory(self, *pending: int, end: str = "mixed") -> None:
+        """Starts the measurement of `Measure Correlation Memory` for each of these numbers, and does not wait.
+
+        `Measure Correlation Memory` with the same arguments waits for the result.
+
+        Args:
+            pending: how many pending requests.
+            end: how they end, as in `Measure Correlation Memory`.
+
+        Raises:
+            UsageError: a value cannot be used.
+
+        Example:
+        ```robotframework
+        Start Measuring Correlation Memory    1000    100000
+        ${memory}    Measure Correlation Memory    100000
+        ```
+        """
+        for count in pending:
+            if (count, end) not in self._begun:
+                measurement = self._begun[count, end] = direct.start_measuring_memory(count, end=end)
+                self.cleanup.add("a measurement of memory", measurement.close)
 
     @keyword(tags=("correlation", "measurement"))
     def measure_correlation_memory(
@@ -42,7 +70,12 @@ class Direct(Component):
         Should Be True    ${memory.kilobytes_each} < 5
         ```
         """
-        report = direct.measure_memory(pending, end=end, timeout=timeout)
+        begun = self._begun.pop((pending, end), None)
+        if begun is None:
+            report = direct.measure_memory(pending, end=end, timeout=timeout)
+        else:
+            self.cleanup.discard(begun.close)
+            report = begun.report(seconds(timeout))
         logger.info(
             f"{report.pending} pending requests: {report.bytes_each:.0f} bytes each, {report.percent_left:.1f} % left "
             f"afterwards, {report.left_over} requests left over, {report.seconds:.2f} seconds; {report.ended}"

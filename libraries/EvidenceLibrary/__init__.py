@@ -91,7 +91,8 @@ class EvidenceLibrary(_Keywords):
         self._plan.start_suite(data)
         REPORTER.start_suite(data, result, _mistakes)
 
-    def _start_test(self, _data: Any, result: Any) -> None:
+    def _start_test(self, data: Any, result: Any) -> None:
+        self._plan.start_test(data)
         REPORTER.start_test(result)
 
     def _start_body_item(self, _data: Any, result: Any) -> None:

@@ -17,6 +17,7 @@ class Plan(Component):
 
     def __init__(self) -> None:
         self._files: list[set[str | None]] = []
+        self._following: set[str | None] = set()
 
     def start_suite(self, data: Any) -> None:
         """A suite begins; the topmost one holds all of the run."""
@@ -25,15 +26,23 @@ class Plan(Component):
                 {requirement_id(tag) for test in suite.tests for tag in test.tags} for suite in _with_tests(data)
             ]
 
+        self._following = {requirement_id(tag) for test in data.tests for tag in test.tags}
+
+    def start_test(self, data: Any) -> None:
+        """A test begins; those behind it in its file follow."""
+        tests = list(data.parent.tests)
+        self._following = {requirement_id(tag) for test in tests[tests.index(data) + 1 :] for tag in test.tags}
+
     @keyword(tags=("evidence", "getter"))
-    def requirement_is_proven_later(self, requirement: str) -> bool:
-        """Returns whether this run has a test of a requirement in a later suite file.
+    def requirement_is_proven_later(self, requirement: str, *, in_suite: bool = False) -> bool:
+        """Returns whether this run has a test of a requirement in a later suite file, or later in the running one.
 
         For the setup of a folder of suites: a long wait of a later test can begin there, so that the tests before it
         shorten the wait. A run of that file alone, or one that begins with it, gains nothing.
 
         Args:
             requirement: the id, for example `R14.2`, which the test has as a tag.
+            in_suite: asks for a test behind the running one in the same file.
 
         Raises:
             UsageError: that is not the id of a requirement.
@@ -47,6 +56,8 @@ class Plan(Component):
         wanted = requirement_id(requirement)
         if wanted is None:
             raise UsageError(f"'{requirement}' is not the id of a requirement, such as 'R14.2'.")
+        if in_suite:
+            return wanted in self._following
         first = next((place for place, tags in enumerate(self._files) if wanted in tags), 0)
         logger.info(f"{first} files of tests come before those of {requirement}.")
         return first > 0

@@ -8,6 +8,7 @@ from FaultLibrary.commands import Commands
 from FaultLibrary.lifecycle import Lifecycle
 from FaultLibrary.network import Network
 from FaultLibrary.redis_itself import RedisItself
+from FaultLibrary.replication import ReplicationFaults
 from FaultLibrary.schedules import Schedules
 from FaultLibrary.state import FaultState
 from ocpp_resilience.robot.library import KeywordLibrary
@@ -17,7 +18,7 @@ __all__ = ["FaultLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Commands, Lifecycle, Network, RedisItself, Schedules):
+    class _Keywords(KeywordLibrary, Commands, Lifecycle, Network, RedisItself, ReplicationFaults, Schedules):
         """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
@@ -65,4 +66,13 @@ class FaultLibrary(_Keywords):
 
     def __init__(self) -> None:
         state = FaultState()
-        super().__init__([Lifecycle(state), Network(state), Commands(state), RedisItself(state), Schedules(state)])
+        super().__init__(
+            [
+                Lifecycle(state),
+                Network(state),
+                Commands(state),
+                RedisItself(state),
+                Schedules(state),
+                ReplicationFaults(state),
+            ]
+        )

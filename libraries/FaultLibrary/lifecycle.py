@@ -12,7 +12,7 @@ from FaultLibrary.state import FaultState, registry_of
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.faults.certificates import ProxyCertificates
 from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
-from ocpp_resilience.faults.journal import FaultRecord
+from ocpp_resilience.faults.journal import JOURNAL, FaultRecord
 from ocpp_resilience.faults.path import FaultyPath
 from ocpp_resilience.faults.probe import Address, GatewayAddress, joined, redis_address
 from ocpp_resilience.robot.library import Component, keyword
@@ -180,7 +180,7 @@ class Lifecycle(Component):
         For teardowns: it does nothing where there is nothing to heal.
 
         Args:
-            alias: a fault proxy; schedules at other ones go on then. All end if it is not given.
+            alias: a fault proxy; faults and schedules at other ones go on then. All end if it is not given.
 
         Raises:
             ResilienceError: a fault could not be ended; the others were.
@@ -221,7 +221,7 @@ class Lifecycle(Component):
         Log    ${faults[-1].proof}
         ```
         """
-        return list(self._state.injector.journal.records)
+        return list(JOURNAL.records)
 
     @keyword(tags=("fault", "check"))
     def fault_should_take_effect(self, fault: FaultRecord, *, timeout: timedelta = timedelta(seconds=10)) -> None:
@@ -241,11 +241,10 @@ class Lifecycle(Component):
         Fault Should Take Effect    ${lost}
         ```
         """
-        journal = self._state.injector.journal
         if fault.ended is not None and not fault.proven:
             raise ExpectationFailed(f"{fault} has ended and never took effect: {fault.proof}.")
         wait_until(
-            lambda: None if fault in journal.unproven(fault.suite, fault.test) else True,
+            lambda: None if fault in JOURNAL.unproven(fault.suite, fault.test) else True,
             timeout=timeout,
             failure=lambda: f"{fault} has not taken effect: {fault.proof}",
         )

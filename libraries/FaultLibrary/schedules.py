@@ -120,6 +120,7 @@ class Schedules(FaultKeywords):
         redis: str = "redis",
         server: str = "server",
         target: str | None = None,
+        for_later_test: bool = False,
     ) -> None:
         """Starts a fault schedule in the background.
 
@@ -132,6 +133,7 @@ class Schedules(FaultKeywords):
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
+            for_later_test: whether the faults belong to the test that ends the schedule, not to the running one.
 
         Raises:
             UsageError: a row is not understood, or another schedule runs at this proxy.
@@ -147,7 +149,8 @@ class Schedules(FaultKeywords):
         for row in rows:
             if row.action in registry().by_name:
                 self._state.check(registry().get(row.action), alias)
-        self._start(alias, rows, self._make(self._state.subjects(alias, redis=redis, server=server, target=target)))
+        make = self._make(self._state.subjects(alias, redis=redis, server=server, target=target))
+        self._start(alias, rows, make, for_later_test=for_later_test)
 
     @keyword(tags=("fault", "schedule"))
     def start_random_fault_schedule(
@@ -332,12 +335,16 @@ class Schedules(FaultKeywords):
         self._start(alias, rows, self._make(self._state.subjects(alias)))
         return self._end(alias, LONGEST)
 
-    def _start(self, alias: str, rows: list[Row], make: Make, *, in_turn: bool = False) -> None:
+    def _start(
+        self, alias: str, rows: list[Row], make: Make, *, in_turn: bool = False, for_later_test: bool = False
+    ) -> None:
         if alias in self._state.runs:
             raise UsageError("A fault schedule is running already; call `Fault Schedule Should End` first.")
         logger.info("\n".join(str(row) for row in rows))
         # Each with an injector of its own, so that healing the one leaves the other alone.
         run = self._state.runs[alias] = Run(rows, Injector(), make, in_turn=in_turn)
+        if for_later_test:
+            run.belongs_to_later_test()
         run.start()
 
     def _running(self, alias: str) -> Run:

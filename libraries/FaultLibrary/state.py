@@ -6,7 +6,7 @@ from typing import Any
 
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
-from ocpp_resilience.errors import NotPossibleHere, UsageError
+from ocpp_resilience.errors import NotPossibleHere, ResilienceError, UsageError
 from ocpp_resilience.faults.fault import InjectableFault, Place, Subjects
 from ocpp_resilience.faults.injection import Injector
 from ocpp_resilience.faults.journal import FaultRecord
@@ -23,7 +23,7 @@ class FaultState:
     """The proxies, the faults that last, and the schedule that runs."""
 
     def __init__(self) -> None:
-        self.injector = Injector()
+        self.injectors: dict[str, Injector] = {}
         self.paths: Registry[FaultyPath] = Registry("Fault proxy", starter="Start Fault Proxy", close=self._close)
         self.runs: dict[str, Run] = {}
         self._redis: dict[FaultyPath, RedisAdmin] = {}
@@ -62,9 +62,10 @@ class FaultState:
             NotPossibleHere: it cannot be done to this Redis or with this proxy.
         """
         self.check(type(fault), alias)
-        record = self.injector.inject(fault)
+        injector = self.injectors.setdefault(alias, Injector())
+        record = injector.inject(fault)
         if not fault.lasts:
-            self.injector.heal(record)
+            injector.heal(record)
         return record
 
     def has_files(self, alias: str) -> bool:
@@ -122,24 +123,38 @@ class FaultState:
         """End all faults that last; returns their number.
 
         Args:
-            alias: a fault proxy; the schedules of other ones go on then.
+            alias: a fault proxy; the faults and schedules of other ones go on then.
+
+        Raises:
+            ResilienceError: a fault could not be ended; the others were.
         """
         count = 0
         for name in [name for name in self.runs if alias in {None, name}]:
             run = self.runs.pop(name)
             count += len(run.injector.active)
             run.stop()
-        return count + self.injector.heal_all()
+        failed: ResilienceError | None = None
+        for name in [name for name in reversed(self.injectors) if alias in {None, name}]:
+            injector = self.injectors.pop(name)
+            count += len(injector.active)
+            try:
+                injector.heal_all()
+            except ResilienceError as error:
+                failed = error
+        if failed is not None:
+            raise failed
+        return count
 
     def heal_one(self, record: FaultRecord) -> None:
         """End one fault, of any keyword or schedule."""
-        for injector in (self.injector, *(run.injector for run in self.runs.values())):
+        for injector in (*self.injectors.values(), *(run.injector for run in self.runs.values())):
             injector.heal(record)
 
     def _close(self, path: FaultyPath) -> None:
         try:
-            # Schedules at other proxies go on.
-            self.heal(next((name for name in self.runs if self.paths.title(name) == path.name), ""))
+            # Faults and schedules at other proxies go on.
+            for name in [each for each in {*self.runs, *self.injectors} if self.paths.title(each) == path.name]:
+                self.heal(name)
         finally:
             if path in self._redis:
                 self._redis.pop(path).close()

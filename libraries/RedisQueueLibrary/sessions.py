@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -106,13 +106,63 @@ class Sessions(QueueComponent):
         Should Be Empty    ${ended.ghosts}
         ```
         """
+        return self._wait({"": charge_points}, {"": since} if since else {}, timeout, alias)[""]
+
+    @keyword(tags=("queue", "wait", "sessions"))
+    def wait_for_groups_of_sessions_to_end(
+        self,
+        groups: Mapping[str, Sequence[str]],
+        *,
+        since: Mapping[str, str] | None = None,
+        timeout: timedelta = timedelta(seconds=60),
+        alias: str = "queue",
+    ) -> dict[str, EndedSessions]:
+        """Waits until the registry has no session of several groups of charge points, each with a time of its own.
+
+        As `Wait For Sessions To End`, for charge points that are lost in several ways at once.
+
+        Args:
+            groups: the ids of charge points that are gone, by the name of their group.
+            since: from when the time counts, by the name of the group; by default from now.
+            timeout: the longest wait for all, from now.
+            alias: which queue.
+
+        Returns:
+            `seconds` and `ghosts` of each group, by its name.
+
+        Raises:
+            LacksCapability: the target profile names no key of the registry.
+
+        Example:
+        ```robotframework
+        VAR    &{groups}    half-open=${some}    black hole=${others}
+        VAR    &{since}    half-open=${half open.began}    black hole=${black hole.began}
+        &{ended}    Wait For Groups Of Sessions To End    ${groups}    since=${since}    timeout=10 s
+        Should Be Empty    ${ended}[black hole].ghosts
+        ```
+        """
+        return self._wait(groups, since or {}, timeout, alias)
+
+    def _wait(
+        self, groups: Mapping[str, Sequence[str]], since: Mapping[str, str], timeout: timedelta, alias: str
+    ) -> dict[str, EndedSessions]:
         client = self._queues.get(alias)
-        began = datetime.fromisoformat(since) if since else datetime.now(UTC)
+        began = {name: datetime.fromisoformat(since[name]) if name in since else datetime.now(UTC) for name in groups}
+        ended: dict[str, EndedSessions] = {}
+
+        def look() -> bool | None:
+            """Note the groups without a session; those that are left keep their latest time."""
+            for name, charge_points in groups.items():
+                if name not in ended or ended[name].ghosts:
+                    left = client.registered(charge_points)
+                    ended[name] = EndedSessions((datetime.now(UTC) - began[name]).total_seconds(), left)
+            return None if any(each.ghosts for each in ended.values()) else True
+
         with contextlib.suppress(WaitTimeout):
-            wait_until(lambda: None if client.registered(charge_points) else True, timeout=timeout, failure=lambda: "")
-        ended = EndedSessions((datetime.now(UTC) - began).total_seconds(), client.registered(charge_points))
-        logger.info(
-            f"{counted(len(charge_points) - len(ended.ghosts), 'session')} ended in {ended.seconds:.2f} s; "
-            f"ghosts: {examples(ended.ghosts)}."
-        )
+            wait_until(look, timeout=timeout, failure=lambda: "")
+        for name, each in ended.items():
+            logger.info(
+                f"{f'{name}: ' if name else ''}{counted(len(groups[name]) - len(each.ghosts), 'session')} ended in "
+                f"{each.seconds:.2f} s; ghosts: {examples(each.ghosts)}."
+            )
         return ended

@@ -36,6 +36,8 @@ from ocpp_resilience.robot.variables import as_duration
 from ocpp_resilience.shipped import shipped
 
 NOT_RUN = EXIT_STATUS[Decision.NOT_RUN]
+LOAD_LENGTH = "10s"
+"""Length of the loads whose rates and response times are judged."""
 CONNECTIONS = 20_000
 """Connections in turn that R18.10 requires."""
 WORST = [EXIT_STATUS[each] for each in (Decision.READY, Decision.UNDECIDED, Decision.NOT_READY, Decision.NOT_RUN)]
@@ -161,7 +163,12 @@ class Run:
         self._environment = dict(os.environ)
         variables = {"HISTORY": self._history}
         if self._release:
-            variables |= {"RELEASE": "yes", "SOAK": options.soak or SOAK, "COMINGS AND GOINGS": CONNECTIONS}
+            variables |= {
+                "RELEASE": "yes",
+                "SOAK": options.soak or SOAK,
+                "LOAD LENGTH": LOAD_LENGTH,
+                "COMINGS AND GOINGS": CONNECTIONS,
+            }
         if options.target:
             variables["TARGET"] = options.target
         if protocol is not None:

@@ -37,6 +37,24 @@ Each Proxy Has A Schedule Of Its Own
     Heal All    alias=other
     Should Not Be Equal    ${fault.ended}    ${None}
 
+Faults That A Test Begins For A Later One Belong To The Later One
+    Start Fault Schedule    at 0 s    latency 30 ms for 1 minute    for_later_test=True
+    ${fault} =    Wait For Next Fault
+    Should Be Equal    ${fault.test}    ${None}
+    Heal All
+
+Faults Of Replication That Have Not Begun Cannot End
+    Run Keyword And Expect Error    No faults of replication were started; *    Replication Faults Should End
+
+A Fault At One Proxy Goes On While Another Proxy Is Healed
+    ${here} =    Add Latency    30 ms
+    ${there} =    Add Latency    30 ms    alias=other
+    Heal All    alias=faults
+    Should Not Be Equal    ${here.ended}    ${None}
+    Should Be Equal    ${there.ended}    ${None}
+    Heal All
+    Should Not Be Equal    ${there.ended}    ${None}
+
 A Proxy That Goes Leaves The Schedules Of The Others Alone
     ${redis} =    Get Redis Url
     Start Fault Proxy    ${redis}    alias=short-lived

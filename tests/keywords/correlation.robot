@@ -156,8 +156,11 @@ A System That Does Not Say What Waits Is Asked Until The Time Is Up
 
 The Manager Alone Is Measured
     [Documentation]    In a process of its own.
+    Start Measuring Correlation Memory    2000    1000    end=resolve
     ${memory}    Measure Correlation Memory    2000    end=resolve
     Should Be Equal    ${memory.ended}    ${{ {'resolve': 2000} }}
+    ${again}    Measure Correlation Memory    1000    end=resolve
+    Should Be Equal    ${again.pending}    ${1000}
     Should Be True    50 < ${memory.bytes_each} < 5000
     Should Be Equal    ${memory.left_over}    ${0}
     ${report}    Run Correlation Workers    5    100    seed=3

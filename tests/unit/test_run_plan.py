@@ -51,6 +51,20 @@ def test_a_suite_below_does_not_change_the_plan(folder: Path) -> None:
     assert plan.requirement_is_proven_later("R14.2")
 
 
+def test_within_a_file_only_the_tests_behind_the_running_one_are_later(tmp_path: Path) -> None:
+    file = tmp_path / "one.robot"
+    file.write_text(FIRST + SECOND.partition("\n")[2])
+    data = Data.from_file_system(file)
+    plan = Plan()
+    plan.start_suite(data)
+    assert plan.requirement_is_proven_later("R13.1", in_suite=True)
+    plan.start_test(data.tests[0])
+    assert plan.requirement_is_proven_later("R14.2", in_suite=True)
+    assert not plan.requirement_is_proven_later("R13.1", in_suite=True)
+    plan.start_test(data.tests[1])
+    assert not plan.requirement_is_proven_later("R14.2", in_suite=True)
+
+
 def test_an_invalid_requirement_id_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'14\.2' is not the id of a requirement, such as 'R14\.2'\."):
         Plan().requirement_is_proven_later("14.2")

@@ -376,7 +376,7 @@ class CommandClient:
 
     async def _send_all(self, batch: Commands) -> None:
         if self._session is None:
-            self._session = self.session(_Connector(limit=0, keepalive_timeout=3))
+            self._session = self.session(_Connector(limit=0, keepalive_timeout=1))
         session = self._session
         try:
             async with asyncio.TaskGroup() as tasks:

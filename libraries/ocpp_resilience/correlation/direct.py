@@ -133,12 +133,20 @@ def measure_memory(
         UsageError: a value cannot be used.
         ServiceError: the process failed or took too long.
     """
+    return start_measuring_memory(pending, end=end).report(seconds(timeout))
+
+
+def start_measuring_memory(pending: int, *, end: str = "mixed") -> MemoryMeasurement:
+    """Begin `measure_memory`, and do not wait.
+
+    Raises:
+        UsageError: a value cannot be used.
+    """
     if pending < 1:
         raise UsageError(f"pending is {pending}, at least 1 is required.")
     if end not in {*ENDS, "mixed"}:
         raise UsageError(f"end is '{end}' (allowed: {', '.join(ENDS)}, mixed).")
-    found = _in_child(["memory", "--pending", str(pending), "--end", end], seconds(timeout))
-    return msgspec.json.decode(found, type=MemoryReport)
+    return MemoryMeasurement(_Child(["memory", "--pending", str(pending), "--end", end]))
 
 
 def run_workers(
@@ -165,24 +173,60 @@ def run_workers(
     words = ["workers", "--workers", str(workers), "--operations", str(operations)]
     if seed is not None:
         words += ["--seed", str(seed)]
-    return msgspec.json.decode(_in_child(words, seconds(timeout)), type=WorkersReport)
+    return msgspec.json.decode(_Child(words).output(seconds(timeout)), type=WorkersReport)
 
 
-def _in_child(words: list[str], timeout: float) -> bytes:
-    command = [sys.executable, "-m", "ocpp_resilience.correlation.direct", *words]
-    try:
-        # On the way out of `run`, also by Ctrl-C or a test timeout, the process is killed.
-        ended = subprocess.run(command, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        raise ServiceError(
-            f"The process with the correlation manager did not finish within {in_words(timeout)}."
-        ) from None
-    if ended.returncode:
-        last = ended.stderr.decode("utf-8", "replace").strip().splitlines()[-20:]
-        raise ServiceError(
-            f"The process with the correlation manager ended with status {ended.returncode}. " + "\n".join(last)
+class _Child:
+    """The separate process."""
+
+    def __init__(self, words: list[str]) -> None:
+        command = [sys.executable, "-m", "ocpp_resilience.correlation.direct", *words]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-    return ended.stdout
+
+    def output(self, timeout: float) -> bytes:
+        """Wait for its end; however the wait ends, by Ctrl-C or a test timeout too, the process is gone afterwards."""
+        try:
+            output, errors = self._process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise ServiceError(
+                f"The process with the correlation manager did not finish within {in_words(timeout)}."
+            ) from None
+        finally:
+            self.kill()
+        if self._process.returncode:
+            last = errors.decode("utf-8", "replace").strip().splitlines()[-20:]
+            raise ServiceError(
+                f"The process with the correlation manager ended with status {self._process.returncode}. "
+                + "\n".join(last)
+            )
+        return output
+
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+class MemoryMeasurement:
+    """A measurement of memory that goes on in a separate process."""
+
+    def __init__(self, child: _Child) -> None:
+        self._child = child
+
+    def report(self, timeout: float) -> MemoryReport:
+        """Wait for the result.
+
+        Raises:
+            ServiceError: the process failed or took too long.
+        """
+        return msgspec.json.decode(self._child.output(timeout), type=MemoryReport)
+
+    def close(self) -> None:
+        """Break it off."""
+        self._child.kill()
 
 
 # ---------------------------------------------------------------- in the child

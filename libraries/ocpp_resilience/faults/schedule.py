@@ -164,6 +164,10 @@ class Run:
         CONSOLE.add(self._progress)
         self._thread.start()
 
+    def belongs_to_later_test(self) -> None:
+        """Its faults belong to the test that adopts them; called before it starts."""
+        self._test = None
+
     def stop(self) -> None:
         """Abort the schedule; active faults are healed."""
         self._stop.set()

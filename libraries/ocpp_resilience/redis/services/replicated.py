@@ -28,7 +28,8 @@ DOWN_AFTER = "down-after-milliseconds"
 DOWN_AFTER_MS = 2000
 """Silence after which a sentinel takes a node for dead. A sentinel that itself stands still for so long, as on a busy
 machine, distrusts its clock and promotes nobody."""
-FAILOVER_TIMEOUT_MS = 6000
+FAILOVER_TIMEOUT_MS = 3000
+"""The longest that a failover takes; sentinels that did not agree on a leader try again after twice this time."""
 SETTLED_SECONDS = 60.0
 """The longest that the set may take to have one primary and one replica that follows it."""
 DEMOTED_SECONDS = 10.0
