@@ -14,6 +14,7 @@ from EvidenceLibrary.sampling import Sampling
 from EvidenceLibrary.variables import Variables
 from ocpp_resilience.check.preflight import Given, mistakes, wrong_arguments
 from ocpp_resilience.evidence.requirements import FILE_NAME
+from ocpp_resilience.json_lines import no_place_for
 from ocpp_resilience.report.listener import REPORTER
 from ocpp_resilience.robot.data_files import data_file
 from ocpp_resilience.robot.library import KeywordLibrary
@@ -84,6 +85,8 @@ class EvidenceLibrary(_Keywords):
         super().__init__([Measurements(file, measurements), self._plan, Sampling(), Variables()])
         REPORTER.use_requirements(file)
         REPORTER.announce()
+        if measurements is not None and (problem := no_place_for(measurements)):
+            REPORTER.add_mistake(f"The library EvidenceLibrary was given measurements={measurements}: {problem}")
         for problem in wrong_arguments(type(self), type(self).__name__, [f"{name}=" for name in unknown]):
             REPORTER.add_mistake(problem)
 

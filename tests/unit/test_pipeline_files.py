@@ -40,7 +40,7 @@ def test_another_word_for_what_fails_the_job_is_refused(tmp_path: Path) -> None:
     own_suite(tmp_path, MET)
     done = decide(tmp_path, "own.robot", "--fail-unless", "green")
     assert "invalid choice: 'green' (choose from" in done.stderr
-    assert done.returncode == 2
+    assert done.returncode == 3
 
 
 def test_junit_has_the_requirements_of_each_test_and_a_case_for_each_requirement(tmp_path: Path) -> None:

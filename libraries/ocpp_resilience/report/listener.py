@@ -225,7 +225,8 @@ class RunReporter:
         self._settings = Settings(
             output=folder,
             requirements=list(self._requirements),
-            history=Path(given) if given else None,
+            # A folder is a mistake that is reported already, in the place of the tests.
+            history=Path(given) if given and not Path(given).is_dir() else None,
             baseline=Path(accepted) if accepted else None,
             tolerance=_tolerance(),
             known=Path(known) if known else None,

@@ -107,4 +107,5 @@ def as_choice(name: str, value: str, choices: Sequence[str]) -> str:
 
 
 def _unusable(name: str, value: str, allowed: str) -> UsageError:
-    return UsageError(f"The variable {name} is {repr(value) if value else 'empty'}, allowed is {allowed}.")
+    what = name if name.startswith("--") else f"The variable {name}"
+    return UsageError(f"{what} is {repr(value) if value else 'empty'}, allowed is {allowed}.")
