@@ -55,8 +55,8 @@ BOOTED = [
 SENT = "${sent}    Queue Generated Messages    100"
 SAMPLED = [
     "${pid}    Get Server Process Id",
-    "Start Sampling    server=${pid}    every=100 ms",
-    "Run Load    rate=100    duration=3s",
+    "Start Sampling    server=${pid}    every=200 ms",
+    "Run Load    rate=50    duration=15s",
 ]
 HEARD = ["${sent}    Queue Message    Heartbeat    charge_point=CP-1", "Message Should Be Answered    ${sent}"]
 IDS = "@{ids}    Connect Charge Points    20"
@@ -103,7 +103,7 @@ GIVEN: dict[str, list[str]] = {
     "Ask For Variables": ["Connect Charge Point    CP-1", "Boot"],
     "Command Should Fit Its Receipts": [IDS, "VAR    ${charge point}    ${ids}[0]"],
     "Command Should Have Answer": [ANNOUNCED],
-    "Command Traffic Should Reach All Charge Points": [IDS, "VAR    ${points}    ${ids}"],
+    "Command Traffic Should Reach All Charge Points": ["@{points}    Announce Charge Points    5    answering=at once"],
     "Commands Should Be Answered": [ANNOUNCED],
     "Commands Should Have Errors": [ANNOUNCED],
     "Commands Should Have Status": [],

@@ -25,6 +25,7 @@ from ocpp_resilience.report.tracker import NOTHING_RUN, Tracker
 from ocpp_resilience.robot.console import console_is_wanted
 from ocpp_resilience.robot.facts import moment
 from ocpp_resilience.robot.variables import (
+    DEFAULT_TARGET,
     as_number,
     chosen_for_the_run,
     evidence_folder,
@@ -79,8 +80,9 @@ class RunReporter:
 
     def announce(self) -> None:
         """Print the tested system and its Redis on the console, once and first."""
-        target, redis = robot_variable("TARGET"), robot_variable("REDIS")
         context = EXECUTION_CONTEXTS.current
+        target = robot_variable("TARGET") or (DEFAULT_TARGET if _starts_a_system(context) else None)
+        redis = robot_variable("REDIS")
         if self._announced or target is None or context is None or context.dry_run or parallel.is_parallel():
             return
         self._announced = True
@@ -283,6 +285,15 @@ class RunReporter:
         if regressions:
             result.status = "FAIL"
             result.message = f"Worse than the accepted baseline: {'; '.join(dict.fromkeys(regressions))}."
+
+
+def _starts_a_system(context: Any) -> bool:
+    """Whether a suite itself imports what starts a server, which is the bundled one if no other is named.
+
+    It is asked while its libraries are imported, perhaps before that one.
+    """
+    imports = getattr(getattr(context, "namespace", None), "_imports", ())
+    return any(each.name == "OcppServerLibrary" for each in imports)
 
 
 def _unproven(suite: str, test: str) -> list[str]:

@@ -27,9 +27,13 @@ def chosen_for_the_run(name: str) -> str | None:
     return robot_variable(name) or os.environ.get(name) or None
 
 
+DEFAULT_TARGET = "reference"
+"""The profile of the bundled server."""
+
+
 def target_of(given: str | None) -> str:
     """The name or path of a target profile: the given one, else the run's variable `TARGET`, else `reference`."""
-    return given or robot_variable("TARGET") or "reference"
+    return given or robot_variable("TARGET") or DEFAULT_TARGET
 
 
 def output_folder() -> Path | None:
