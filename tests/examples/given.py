@@ -13,7 +13,7 @@ WORLD = {
     "Measure Time To Log Line": "A Server Runs On A Redis With TLS",
     "Start Fault Proxy": "No Operation",
     "Get Fault Proxy Authority": "Redis Runs",
-    "Get Settings For Redis TLS": "Redis Runs Behind A Proxy With TLS",
+    "Get Settings For Redis Tls": "Redis Runs Behind A Proxy With TLS",
     "Get Free Port": "Redis Runs",
     "Get Running Server Count": "Redis Runs",
     "Get Redis Url": "Redis Runs",
@@ -144,8 +144,12 @@ GIVEN: dict[str, list[str]] = {
         "Boot",
         "Ask For Variables    CP-001    OCPPCommCtrlr/HeartbeatInterval",
     ],
-    "Get Transaction Record": [*BOOTED, "${id}    Start Queued Transaction    CP-001"],
-    "Get Transactions With Other Status": ["${one}    Start Queued Transaction    CP-001", "VAR    @{ids}    ${one}"],
+    "Get Transaction Record": ["${one}    Start Queued Transaction    CP-001", "VAR    ${id}    ${one.id}"],
+    "Get Transactions With Other Status": [
+        "${one}    Start Queued Transaction    CP-001",
+        "VAR    @{ids}    ${one.id}",
+    ],
+    "Start Watching Server CPU": ["Start Server    ${redis}    alias=quiet"],
     "Log Record Count Should Be": [
         "${mark}    Mark Server Log",
         "${sent}    Queue Message    MakeCoffee    charge_point=CP-001",
