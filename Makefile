@@ -65,8 +65,8 @@ unit: $(INSTALLED)  ## Unit and server tests, four at a time: most of their time
 keywords: $(INSTALLED)  ## The keywords' own acceptance tests
 	$(BYTECODE) $(BIN)/robot --outputdir results/keywords --console dotted tests/keywords
 
-examples: $(INSTALLED)  ## Run every example in the documentation of the keywords; about ten minutes (ONLY=LoadLibrary)
-	$(BYTECODE) $(BIN)/pytest -n 2 -p no:randomly $(ONLY:%=-k %) tests/examples
+examples: $(INSTALLED)  ## Run every example in the documentation of the keywords; 15 to 30 minutes (ONLY=LoadLibrary)
+	$(BYTECODE) $(BIN)/pytest -q -p no:randomly $(ONLY:%=-k %) tests/examples
 
 docs: $(INSTALLED)  ## One site with guide, keywords, decisions and schemas, for reading without a network: results/docs
 	$(BIN)/python docs/make_site.py results/docs

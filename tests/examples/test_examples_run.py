@@ -1,6 +1,6 @@
 """Every example in the documentation of a keyword is run for real, in a test of its own; not only dry.
 
-It takes about ten minutes on two free cores, so `make unit` leaves it out: `make examples`.
+It takes 15 to 30 minutes, so `make unit` leaves it out: `make examples`.
 """
 
 from __future__ import annotations
