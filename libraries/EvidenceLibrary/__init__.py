@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,4 +116,6 @@ class EvidenceLibrary(_Keywords):
 def _mistakes(suite: Any, requirements: list[Path]) -> list[str]:
     """Mistakes of a run, found before its first keyword."""
     variables = BuiltIn().get_variables(no_decoration=True)
-    return mistakes(Given(suite, variables, requirements, os.environ))
+    started_as_robot = Path(sys.argv[0]).parent.name == "robot" or Path(sys.argv[0]).stem == "robot"
+    command = sys.argv[1:] if started_as_robot else []
+    return mistakes(Given(suite, variables, requirements, os.environ, command))

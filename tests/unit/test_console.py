@@ -287,3 +287,14 @@ def test_the_tested_system_is_the_first_line_and_the_page_the_last(
     lines = run(tmp_path, *options, "one.robot").stdout.splitlines()
     assert lines[0] == first
     assert lines[-1] == f"Page:    {tmp_path / 'out' / 'resilience.html'}"
+
+
+def test_a_reader_who_leaves_sees_no_traceback(tmp_path: Path) -> None:
+    """As behind `| head`."""
+    (tmp_path / "one.robot").write_text(
+        "*** Settings ***\nLibrary    EvidenceLibrary\n*** Test Cases ***\nOne\n    No Operation\n"
+    )
+    command = f"{sys.executable} -m robot --outputdir out one.robot | head -n 1"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("=====")
+    assert "BrokenPipeError" not in done.stderr

@@ -187,6 +187,13 @@ MISTAKES = [
         said=("needs Docker, which cannot be reached", "Start Docker, or do without it: REDIS:embedded"),
         environment={"DOCKER_HOST": "unix:///nowhere/docker.sock"},
     ),
+    Mistake(
+        "Variables of a run",
+        "`robot --variablefile our-system.py …`",
+        ("There is no variable file our-system.py", "a path, from the folder that the run is started in"),
+        [*ROBOT, "--variablefile", "our-system.py", "one.robot"],
+        {"one.robot": SYSTEM},
+    ),
     with_variable("HISTORY:.", said=("HISTORY is '.'", "is a folder; give the path of a file")),
     with_variable("BASELINE:one.robot", said=("The baseline one.robot cannot be read", "`make baseline` writes a new")),
     with_variable("KNOWN DEVIATIONS:known.yaml", said=("Known deviations known.yaml", "No such file")),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from robot.errors import DataError
+from robot.run import RobotFramework
 from robot.running import ResourceFile, TestSuite
 from robot.utils import normalize
 
@@ -71,12 +72,14 @@ class Given:
         variables: the variables that are set when it begins, by name.
         requirements: own requirements files.
         environment: variables of the environment.
+        command: the arguments of this process, if it was started as robot.
     """
 
     suite: TestSuite
     variables: Mapping[str, object]
     requirements: list[Path] = field(default_factory=list)
     environment: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ()
 
     def variable(self, name: str) -> str | None:
         """The value of a variable as text; `None` if it is not set, or empty."""
@@ -97,6 +100,7 @@ def mistakes(given: Given) -> list[str]:
     found: list[str] = []
     files = list(_files(given.suite))
     found += _misspelt_variables(given, files)
+    found += _missing_variable_files(given.command)
     if _uses(files, SYSTEM_LIBRARIES):
         found += _unusable_variables(given, OF_A_SYSTEM)
     found += _unusable_variables(given, OF_ANY_RUN)
@@ -180,6 +184,18 @@ def _misspelt_variables(given: Given, files: Iterable[ResourceFile]) -> list[str
             "suites define themselves."
         )
     return found
+
+
+def _missing_variable_files(command: Sequence[str]) -> Iterator[str]:
+    """Variable files that do not exist: Robot Framework says so and goes on, and another system would be tested."""
+    try:
+        options, _ = RobotFramework().parse_arguments(command)
+    except DataError:
+        return  # not the arguments of robot
+    for each in options.get("variablefile", []):
+        name = each if Path(each).exists() else each.partition(":")[0]
+        if name.endswith((".py", ".yaml", ".yml", ".json")) and not Path(name).exists():
+            yield f"There is no variable file {name}. Allowed is a path, from the folder that the run is started in."
 
 
 def _by_a_slip(name: str, meant: str) -> bool:

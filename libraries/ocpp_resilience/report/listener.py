@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import time
@@ -257,8 +258,10 @@ class RunReporter:
             sys.stderr.write(f"The page could not be written: {error}\n")
             return
         if self._console:
-            # Below the files that Robot Framework lists.
-            sys.stdout.write(f"{self._sentence}Page:    {settings.output / HTML_NAME}\n")
+            # Below the files that Robot Framework lists; nobody may read on, as behind `| head`.
+            with contextlib.suppress(BrokenPipeError):
+                sys.stdout.write(f"{self._sentence}Page:    {settings.output / HTML_NAME}\n")
+                sys.stdout.flush()
 
     def _finish_in_parallel(self, settings: Settings, folder: Path) -> None:
         with parallel.in_turn(folder):
