@@ -59,6 +59,11 @@ SAMPLED = [
     "Run Load    rate=50    duration=15s",
 ]
 HEARD = ["${sent}    Queue Message    Heartbeat    charge_point=CP-1", "Message Should Be Answered    ${sent}"]
+REPORTED = (
+    "Send Call    NotifyReport    requestId=${1}    generatedAt=2026-01-15T10:30:00Z    seqNo=${0}    "
+    "reportData=${{[dict(component={'name': 'OCPPCommCtrlr'}, variable={'name': 'HeartbeatInterval'}, "
+    "variableAttribute=[{'type': 'Actual', 'value': '300'}])]}}"
+)
 IDS = "@{ids}    Connect Charge Points    20"
 COMMAND = "${command}    Start Commands    1"
 
@@ -137,12 +142,12 @@ GIVEN: dict[str, list[str]] = {
     "Get Connector Record": [
         "Connect Charge Point    CP-001",
         "Boot",
-        "Send Status    Available    connector=1    evse=2",
+        "Send Status    Available    connector=1    evseId=${2}",
     ],
     "Get Device Model": [
         "Connect Charge Point    CP-001",
         "Boot",
-        "Ask For Variables    CP-001    OCPPCommCtrlr/HeartbeatInterval",
+        REPORTED,
     ],
     "Get Transaction Record": ["${one}    Start Queued Transaction    CP-001", "VAR    ${id}    ${one.id}"],
     "Get Transactions With Other Status": [
