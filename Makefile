@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 BYTECODE := PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance release baseline soak docs containers sentinel test lint format unit keywords browser bench bench-peers chaos recovery leak targets foreign grade mutants verdicts lock wheel newest lowest locked clean
+.PHONY: help acceptance release baseline soak examples docs containers sentinel test lint format unit keywords browser bench bench-peers chaos recovery leak targets foreign grade mutants verdicts lock wheel newest lowest locked clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ unit: $(INSTALLED)  ## Unit and server tests, four at a time: most of their time
 
 keywords: $(INSTALLED)  ## The keywords' own acceptance tests
 	$(BYTECODE) $(BIN)/robot --outputdir results/keywords --console dotted tests/keywords
+
+examples: $(INSTALLED)  ## Run every example in the documentation of the keywords; 15 to 30 minutes (ONLY=LoadLibrary)
+	$(BYTECODE) $(BIN)/pytest -q -p no:randomly $(ONLY:%=-k %) tests/examples
 
 docs: $(INSTALLED)  ## One site with guide, keywords, decisions and schemas, for reading without a network: results/docs
 	$(BIN)/python docs/make_site.py results/docs

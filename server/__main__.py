@@ -14,7 +14,11 @@ CANNOT_START = 2
 
 
 def main() -> int:
-    """Run until stopped; returns 0 after a clean stop, 2 for invalid settings."""
+    """Run until stopped; returns 0 after a clean stop, 2 for invalid settings or an argument."""
+    if arguments := sys.argv[1:]:
+        problem = f"There is no argument {arguments[0]}: settings come from the environment, for example HTTP_PORT=8081"
+        print(problem, file=sys.stderr)  # noqa: T201
+        return CANNOT_START
     try:
         settings = Settings.from_environment()
     except SettingError as error:

@@ -335,7 +335,7 @@ class Sending(LineComponent):
         Example:
         ```robotframework
         ${command}    Start Commands    1    charge_points=nobody
-        Commands Should Have Status    503    ${command}
+        Commands Should Have Status    404    ${command}
         ```
         """
         return _with_status(status, self._wait(commands, timeout, alias))

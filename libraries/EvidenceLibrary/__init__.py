@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from EvidenceLibrary.sampling import Sampling
 from EvidenceLibrary.variables import Variables
 from ocpp_resilience.check.preflight import Given, mistakes, wrong_arguments
 from ocpp_resilience.evidence.requirements import FILE_NAME
+from ocpp_resilience.json_lines import no_place_for
 from ocpp_resilience.report.listener import REPORTER
 from ocpp_resilience.robot.data_files import data_file
 from ocpp_resilience.robot.library import KeywordLibrary
@@ -84,6 +86,8 @@ class EvidenceLibrary(_Keywords):
         super().__init__([Measurements(file, measurements), self._plan, Sampling(), Variables()])
         REPORTER.use_requirements(file)
         REPORTER.announce()
+        if measurements is not None and (problem := no_place_for(measurements)):
+            REPORTER.add_mistake(f"The library EvidenceLibrary was given measurements={measurements}: {problem}")
         for problem in wrong_arguments(type(self), type(self).__name__, [f"{name}=" for name in unknown]):
             REPORTER.add_mistake(problem)
 
@@ -112,4 +116,6 @@ class EvidenceLibrary(_Keywords):
 def _mistakes(suite: Any, requirements: list[Path]) -> list[str]:
     """Mistakes of a run, found before its first keyword."""
     variables = BuiltIn().get_variables(no_decoration=True)
-    return mistakes(Given(suite, variables, requirements, os.environ))
+    started_as_robot = Path(sys.argv[0]).parent.name == "robot" or Path(sys.argv[0]).stem == "robot"
+    command = sys.argv[1:] if started_as_robot else []
+    return mistakes(Given(suite, variables, requirements, os.environ, command))

@@ -20,7 +20,7 @@ from ocpp_resilience.report import series
 from ocpp_resilience.robot.facts import RECORDER, TestIdentity, current_test
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.variables import evidence_folder, robot_variable
-from ocpp_resilience.text import counted, examples
+from ocpp_resilience.text import counted, examples, with_short_numbers
 
 OF_A_LOAD = {"msg/s", "x", "ms"}
 """Units of values that are valid only if the generator kept to its schedule."""
@@ -90,6 +90,7 @@ class Measurements(Component):
         value, number = value_of(measured, threshold)
         samples = number if samples is None else samples
         judgement = threshold.judge(value)
+        method = with_short_numbers(method) if method else None
         test = current_test()
         unproven = _unproven(test)
         doubts = unproven or _doubts(judgement) + _too_few(threshold, samples)
@@ -268,6 +269,7 @@ class Measurements(Component):
                 f"{requirement} has no threshold '{name}' that says which statistic of many values counts."
             )
         in_its_unit = in_unit(value, unit)
+        method = with_short_numbers(method) if method else None
         judgement = threshold.judge(in_its_unit) if threshold else None
         test = current_test()
         doubts = (_unproven(test) or _doubts(judgement) + _too_few(judgement.threshold, samples)) if judgement else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ocpp_resilience.load.data import FILE_NAME
 from ocpp_resilience.robot.data_files import data_file
 from ocpp_resilience.robot.library import KeywordLibrary
 
@@ -22,8 +23,6 @@ except ModuleNotFoundError as error:
     ) from None
 
 __all__ = ["LoadLibrary"]
-
-DATA = "load_test_data.json"
 
 
 if TYPE_CHECKING:
@@ -99,5 +98,5 @@ class LoadLibrary(_Keywords):
             data: charge points, messages and limits of the default load; if not given,
                 `resources/load_test_data.json` beside the suites, else the one that comes with the library.
         """
-        workshop = LoadSetup(data_file(data or DATA))
+        workshop = LoadSetup(data_file(data or FILE_NAME))
         super().__init__([Loads(workshop), Capacity(workshop), Floods(workshop), State(workshop)])

@@ -13,6 +13,7 @@ import msgspec
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.load import LoadResult, LoadRun, Plan
+from ocpp_resilience.load.data import LoadData, read
 from ocpp_resilience.profile import Target
 from ocpp_resilience.robot.console import CONSOLE, Describe, Rate, time_left
 from ocpp_resilience.robot.library import Cleanup
@@ -20,30 +21,6 @@ from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.robot.variables import evidence_folder
 from ocpp_resilience.text import file_name
 from ocpp_resilience.waiting import seconds
-
-
-class ChargePoints(msgspec.Struct, frozen=True):
-    """The fleet of the default load."""
-
-    count: int
-    largest_count: int
-    id_pattern: str
-    first_number: int
-
-
-class Messages(msgspec.Struct, frozen=True):
-    """The messages of the default load."""
-
-    per_charge_point: int
-    pause_ms: float
-    rate_per_second: float
-
-
-class LoadData(msgspec.Struct, frozen=True):
-    """`load_test_data.json`, as far as the loads need it."""
-
-    charge_points: ChargePoints
-    messages: Messages
 
 
 class LoadTarget(msgspec.Struct, frozen=True):
@@ -74,10 +51,7 @@ class LoadSetup:
         Raises:
             UsageError: the file cannot be used.
         """
-        try:
-            return msgspec.json.decode(self._data.read_bytes(), type=LoadData)
-        except (OSError, msgspec.DecodeError) as error:
-            raise UsageError(f"{self._data} cannot be used: {error}") from None
+        return read(self._data)
 
     def aimed(self) -> LoadTarget:
         """The target of a load: its address and its profile.

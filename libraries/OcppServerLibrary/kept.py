@@ -262,10 +262,20 @@ class StoredState(Component):
 
     def _named(self, transaction: int | str, charge_point: str | None, alias: str) -> Ids:
         """The identity of a transaction; an id that a charge point has chosen is text, even if it looks like a
-        number."""
+        number.
+
+        Raises:
+            UsageError: the id cannot be one, or it needs the charge point.
+        """
         target = self._servers.get(alias).target
         if not target.version.chooses_ids:
-            return {"transaction_id": transaction}
+            try:
+                return {"transaction_id": int(transaction)}
+            except ValueError:
+                raise UsageError(
+                    f"'{transaction}' is no id of a transaction in {target.version}, allowed is a whole number. What "
+                    "`Start Queued Transaction` returns has it as ${transaction.id}."
+                ) from None
         if charge_point is None:
             raise UsageError(
                 f"Transaction {transaction} needs charge_point: in {target.version} its id is unique there only."

@@ -348,7 +348,7 @@ class Lifecycle(Component):
         Example:
         ```robotframework
         ${words}    Get Last Words
-        Fail    The server has exited: ${words}
+        Log    ${words}
         ```
         """
         return self._servers.get(alias).process.last_words()

@@ -236,7 +236,7 @@ class Log(Component):
         Example:
         ```robotframework
         ${before} =    Count Lines Of Server Log    certificate
-        ${record} =    Inject Fault    expired certificate
+        Inject Fault    bad certificate
         ${seconds} =    Measure Time To Log Line    certificate    before=${before}    timeout=5 s
         Requirement Should Be Met    R16.11    error    ${seconds}    samples=1
         ```

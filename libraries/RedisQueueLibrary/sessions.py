@@ -46,6 +46,7 @@ class Sessions(QueueComponent):
         Example:
         ```robotframework
         @{ids}    Connect Charge Points    3
+        Boot All    ${ids}
         @{there}    Get Registered Sessions    ${ids}
         Length Should Be    ${there}    3
         ```
@@ -66,6 +67,7 @@ class Sessions(QueueComponent):
         Example:
         ```robotframework
         @{ids}    Connect Charge Points    3
+        Boot All    ${ids}
         Remove Registered Sessions    ${ids}
         @{there}    Get Registered Sessions    ${ids}
         Should Be Empty    ${there}

@@ -185,7 +185,7 @@ class ChargePoints(StateComponent):
         Example:
         ```robotframework
         @{records}    List Charge Points
-        Log    ${records}[0].id
+        Log    ${records[0].id}
         ```
         """
         session = self._stores.get(alias)

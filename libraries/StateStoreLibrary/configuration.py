@@ -91,7 +91,7 @@ class Configuration(StateComponent):
         Example:
         ```robotframework
         &{configuration}    Get Configuration    CP-1
-        Should Be Equal    ${configuration}[HeartbeatInterval].value    300
+        Should Be Equal    ${configuration['HeartbeatInterval'].value}    300
         ```
         """
         session = self._stores.get(alias)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ocpp_resilience.arguments import Parser
 from ocpp_resilience.shipped import shipped
 
 PROFILE = "my-system.yaml"
@@ -16,7 +16,7 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0: the folder is there; 2: it cannot be made."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ocpp-resilience init",
         description="Make a folder with the suites, the resources with their sentences, a commented profile of a "
         f"system ({PROFILE}), a recipe for GitHub Actions and a README. Change all of it as you like.",

@@ -117,3 +117,17 @@ def read(path: Path, kind: type[T], problems: list[str], *, check: Callable[[T],
         what = f"Line {number} is" if len(wrong) == 1 else f"{len(wrong)} lines, the first of them {number}, are"
         problems.append(f"{path.name}: {what} set aside: {why[:200]}")
     return found
+
+
+def no_place_for(file: Path) -> str:
+    """Why a file cannot be written, as a sentence; empty if it can, and its folder is there or can be made."""
+    if file.is_dir():
+        return f"{file} is a folder; give the path of a file."
+    if file.exists() and not os.access(file, os.W_OK):
+        return f"{file} cannot be written: the permission is missing."
+    folder = file.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        return f"{folder} is a file; give a path in a folder."
+    return "" if os.access(folder, os.W_OK) else f"nothing can be written to {folder}: the permission is missing."

@@ -21,12 +21,15 @@ import msgspec
 from robot.api import ExecutionResult
 from robot.errors import DataError
 
-from ocpp_resilience.errors import ResilienceError
+from ocpp_resilience.arguments import Parser
+from ocpp_resilience.errors import ResilienceError, UsageError
 from ocpp_resilience.evidence.requirements import load
+from ocpp_resilience.json_lines import no_place_for
 from ocpp_resilience.live import LiveServer
 from ocpp_resilience.live.server import announce
 from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.profile import PROTOCOL, Target
+from ocpp_resilience.redis.services import ServiceKind
 from ocpp_resilience.report import HTML_NAME, JSON_NAME, Report, Settings, build, history, pipeline, write
 from ocpp_resilience.report.build import FIRST_RUN, FOLDER, RELEASE, past
 from ocpp_resilience.report.model import EXIT_STATUS, Decision
@@ -53,6 +56,7 @@ AGAIN = 4 * 60.0
 LONG = 120.0
 """Tests of at least this many seconds are not repeated: repetition would not give them the time that they lack."""
 MAY_PASS = {Kind.INCONCLUSIVE, Kind.SKIPPED}
+WRONG_FOR_ROBOT = 252
 ROBOT_FAILED = 251
 """From here on Robot Framework's exit status says that it could not run at all: wrong options, no suites, stopped."""
 
@@ -62,13 +66,20 @@ def _suites_in(path: Path) -> Path:
     return path / "suites" if (path / "suites").is_dir() else path
 
 
+class _Parser(Parser):
+    """Its exit statuses are those of a run, of which 2 means that something was run."""
+
+    wrong_use = NOT_RUN
+    remedy = " Options of robot come after --, for example: -- --include R13.1"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line.
 
     Returns:
         0 ready, 1 not ready, 2 undecided, 3 nothing could be run; with `--fail-unless not-missed` 0 for undecided.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ocpp-resilience run",
         description="Run suites, and say with the exit status whether the system is ready: 0 ready, 1 not ready, "
         "2 undecided, 3 nothing could be run.",
@@ -97,16 +108,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="the OCPP version, such as ocpp2.0.1; if not given, that of the profile, and for a release, one run for "
         "each version that the profile has",
     )
-    parser.add_argument("--redis", choices=("embedded", "container", "external"), help="embedded if not given")
+    parser.add_argument("--redis", choices=[each.value for each in ServiceKind], help="embedded if not given")
     parser.add_argument("--redis-url", metavar="URL", help="of an external Redis; implies --redis external")
     parser.add_argument("--outputdir", type=Path, help="results, or results/release")
     parser.add_argument("--history", type=Path, help="earlier runs; results/history.jsonl")
-    parser.add_argument("--soak", help=f"length of the soak of a release, default {SOAK}")
+    parser.add_argument("--soak", help=f"length of the soak; of a release {SOAK} if not given")
     parser.add_argument("--limit", default="20 min", help="a run that takes longer is stopped, default %(default)s")
     given = list(sys.argv[1:] if arguments is None else arguments)
     ours, own = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
     options = parser.parse_args(ours)
     try:
+        _check(options)
         with LiveServer() if options.live else contextlib.nullcontext() as live:
             if live is not None:
                 announce(live)
@@ -114,6 +126,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ResilienceError, DataError, OSError) as error:
         sys.stderr.write(f"Not run: {error}\n")
         return NOT_RUN
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Find what would be found only after the run, or be reported by robot in the words of its own options.
+
+    Raises:
+        UsageError: an option cannot be used, or makes no sense beside another one.
+    """
+    as_duration("--limit", options.limit)
+    if options.soak is not None:
+        as_duration("--soak", options.soak)
+    if options.redis_url is not None and options.redis not in {None, ServiceKind.EXTERNAL.value}:
+        raise UsageError(
+            f"--redis {options.redis} does not use the address of --redis-url. Give --redis external, or leave one of "
+            "the two out."
+        )
+    for name in ("junit", "summary", "history"):
+        file: Path | None = getattr(options, name)
+        if file is not None and (problem := no_place_for(file)):
+            raise UsageError(f"--{name} {file}: {problem}")
+    if options.outputdir is not None and (problem := no_place_for(options.outputdir / JSON_NAME)):
+        raise UsageError(f"--outputdir {options.outputdir}: {problem}")
+    for each in options.suites:
+        if not each.exists():
+            raise UsageError(f"There is no {each}.")
 
 
 def _runs(options: argparse.Namespace, own: Sequence[str], live: LiveServer | None) -> Iterator[Run]:
@@ -159,7 +196,7 @@ class Run:
             # Runs of different versions are not compared with each other.
             self._out /= protocol
             self._history = self._history.parent / protocol / self._history.name
-        self._deadline = time.monotonic() + as_duration("limit", options.limit)
+        self._deadline = time.monotonic() + as_duration("--limit", options.limit)
         self._environment = dict(os.environ)
         variables = {"HISTORY": self._history}
         if self._release:
@@ -169,6 +206,8 @@ class Run:
                 "LOAD LENGTH": LOAD_LENGTH,
                 "COMINGS AND GOINGS": CONNECTIONS,
             }
+        elif options.soak:
+            variables["SOAK"] = options.soak
         if options.target:
             variables["TARGET"] = options.target
         if protocol is not None:
@@ -184,15 +223,14 @@ class Run:
         self._summary: Path | None = options.summary
         self._stopped = False
         self._several = False
-        self._missing = [each for each in self._suites if not each.exists()]
 
     def to_its_decision(self) -> int:
         """Run everything, print the verdict, and return the exit status."""
-        if self._missing:
-            raise ResilienceError(f"There is no {self._missing[0]}.")
         began = time.time_ns()
         status = self._robot(self._out)
         page = self._out / JSON_NAME
+        if status == WRONG_FOR_ROBOT:
+            raise ResilienceError("Robot Framework cannot use these options or suites; its message is above.")
         if status >= ROBOT_FAILED or not page.is_file() or page.stat().st_mtime_ns < began:
             raise ResilienceError(f"robot ended with status {status} and left no page of this run in {self._out}.")
         report = msgspec.json.decode(page.read_bytes(), type=Report)

@@ -58,6 +58,16 @@ def shortened(text: str, limit: int = 120) -> str:
     return shown if len(shown) <= limit else f"{shown[:limit]}… ({len(text)} characters)"
 
 
+def with_short_numbers(text: str) -> str:
+    """A text in which no number has more than four digits that somebody reads: `9.674363955631145 %` is `9.674 %`."""
+
+    def short(found: re.Match[str]) -> str:
+        number = float(found[0])
+        return f"{number:.0f}" if number >= 1000 else f"{number:.4g}"
+
+    return re.sub(r"(?<![\d.])\d+\.\d{5,}(?![\d.])", short, text)
+
+
 def file_name(text: str) -> str:
     """A text as a part of a file's name: short, without separators, and another one for another text."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:60]

@@ -54,6 +54,17 @@ Generated Invalid Messages Are Refused By The Reference Server
         Should Be Equal    ${count}    ${expected}
     END
 
+The Record Of A Transaction Is Read By Its Number
+    [Documentation]    Also by a number that is text, as an id in a suite is; a name is no id in OCPP 1.6.
+    ${transaction}    Start Queued Transaction    CP-1
+    FOR    ${id}    IN    ${transaction.id}    ${{str($transaction.id)}}
+        ${record}    Get Transaction Record    ${id}    charge_point=CP-1
+        Should Be Equal    ${record}[status]    active
+    END
+    Run Keyword And Expect Error
+    ...    'tx-1' is no id of a transaction in OCPP 1.6, allowed is a whole number.*
+    ...    Get Transaction Record    tx-1    charge_point=CP-1
+
 Nothing Is Left Behind By The Reference Server
     [Documentation]    State, transactions, answers and dead letters are removed; its own keys stay.
     ${before}    Take Key Snapshot    values=True

@@ -19,6 +19,7 @@ from typing import TextIO
 
 import prepared
 import pytest
+from child_runs import run
 
 from ocpp_resilience.robot import console
 from ocpp_resilience.robot.console import Console, Rate, time_left
@@ -267,3 +268,33 @@ def test_a_run_in_a_pipeline_is_quiet(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "\x1b" not in done.stdout + done.stderr
     assert "messages answered" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("library", "options", "first"),
+    [
+        ("OcppServerLibrary", [], "Target: reference   Redis: as the suites say"),
+        ("OcppServerLibrary", ["--variable", "REDIS:sentinel"], "Target: reference   Redis: sentinel"),
+        ("Collections", ["--variable", "TARGET:running"], "Target: running   Redis: as the suites say"),
+        ("Collections", [], "=" * 78),
+    ],
+)
+def test_the_tested_system_is_the_first_line_and_the_page_the_last(
+    tmp_path: Path, library: str, options: list[str], first: str
+) -> None:
+    libraries = f"Library    EvidenceLibrary\nLibrary    {library}\n"
+    (tmp_path / "one.robot").write_text(f"*** Settings ***\n{libraries}*** Test Cases ***\nOne\n    No Operation\n")
+    lines = run(tmp_path, *options, "one.robot").stdout.splitlines()
+    assert lines[0] == first
+    assert lines[-1] == f"Page:    {tmp_path / 'out' / 'resilience.html'}"
+
+
+def test_a_reader_who_leaves_sees_no_traceback(tmp_path: Path) -> None:
+    """As behind `| head`."""
+    (tmp_path / "one.robot").write_text(
+        "*** Settings ***\nLibrary    EvidenceLibrary\n*** Test Cases ***\nOne\n    No Operation\n"
+    )
+    command = f"{sys.executable} -m robot --outputdir out one.robot | head -n 1"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("=====")
+    assert "BrokenPipeError" not in done.stderr

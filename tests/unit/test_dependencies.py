@@ -6,10 +6,11 @@ import ast
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import files, packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -60,3 +61,62 @@ def test_every_package_that_is_imported_is_declared(folder: str, extras: tuple[s
         if not {named(each) for each in distributions.get(name, [name])} & known
     }
     assert missing == set()
+
+
+LARGEST = 100
+"""Megabytes of an installation without extras."""
+MOST = 45
+"""Packages of it, ours included, have to be fewer."""
+COSTS = re.compile(r"^\| (none|`\w+`) \| (\d+) \| (\d+) MB \|", re.MULTILINE)
+
+
+def installed(*extras: str) -> set[str]:
+    """The packages that come with an installation with these extras, ours included."""
+    found = {"robotframework-ocpp-resilience"}
+    groups = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] for extra in extras)]
+    pending = [Requirement(each) for group in groups for each in group]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while pending:
+        each = pending.pop()
+        name, wanted = named(each.name), frozenset(each.extras)
+        if (name, wanted) in seen:
+            continue
+        seen.add((name, wanted))
+        if name in found and name == "robotframework-ocpp-resilience":
+            # An extra of ours that brings another one.
+            pending += [Requirement(one) for extra in wanted for one in PROJECT["optional-dependencies"][extra]]
+            continue
+        found.add(name)
+        for text in requires(each.name) or []:
+            further = Requirement(text)
+            if further.marker is None or any(further.marker.evaluate({"extra": extra}) for extra in ("", *wanted)):
+                pending.append(further)
+    return found
+
+
+def size(packages: set[str]) -> float:
+    """Megabytes of the files that pip has installed for these packages, compiled modules included."""
+    total = 0
+    for package in packages - {"robotframework-ocpp-resilience"}:
+        for file in files(package) or []:
+            path = Path(str(file.locate()))
+            if path.suffix == ".pyc" or not path.is_file():
+                continue
+            # A compiled module is about as large as its source.
+            total += path.stat().st_size * (2 if path.suffix == ".py" else 1)
+    ours = [path for folder in ("libraries", "server", "suites", "resources") for path in (ROOT / folder).rglob("*.*")]
+    return (total + 2 * sum(path.stat().st_size for path in ours if path.suffix != ".pyc")) / 1e6
+
+
+def test_an_installation_without_extras_is_light() -> None:
+    assert len(installed()) < MOST
+    assert size(installed()) <= LARGEST
+
+
+def test_what_each_extra_costs_is_documented() -> None:
+    table = COSTS.findall((ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8"))
+    assert [name.strip("`") for name, _, _ in table] == ["none", "load", "server", "containers", "locust", "all"]
+    for name, packages, megabytes in table:
+        there = installed(*([] if name == "none" else [name.strip("`")]))
+        assert abs(len(there) - int(packages)) <= 1, f"{name}: {len(there)} packages"
+        assert size(there) == pytest.approx(float(megabytes), rel=0.15), name

@@ -26,6 +26,8 @@ FLOORS = (
         "guardian",
         "http_client",
         "strict_yaml",
+        "arguments",
+        "struct_errors",
         "struct_schema",
         "shipped",
         "json_lines",

@@ -38,7 +38,8 @@ SUITES = [
 @pytest.mark.parametrize(("page", "number"), SUITES, ids=[f"{page.name}-{number}" for page, number in SUITES])
 def test_suite_passes(page: Path, number: int, tmp_path: Path) -> None:
     (tmp_path / "example.robot").write_text(blocks(page, "robotframework")[number])
-    for name, text in re.findall(r"`([\w-]+\.yaml)`:\n\n```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+    for name, text in re.findall(r"`([\w/-]+\.(?:yaml|json))`:\n\n```\w+\n(.*?)```", page.read_text(), re.DOTALL):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     command = [sys.executable, "-m", "robot", "--outputdir", "out", "--console", "dotted", "example.robot"]
     done = prepared.run(command, cwd=tmp_path, timeout=240)

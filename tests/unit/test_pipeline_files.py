@@ -40,7 +40,7 @@ def test_another_word_for_what_fails_the_job_is_refused(tmp_path: Path) -> None:
     own_suite(tmp_path, MET)
     done = decide(tmp_path, "own.robot", "--fail-unless", "green")
     assert "invalid choice: 'green' (choose from" in done.stderr
-    assert done.returncode == 2
+    assert done.returncode == 3
 
 
 def test_junit_has_the_requirements_of_each_test_and_a_case_for_each_requirement(tmp_path: Path) -> None:
@@ -124,6 +124,18 @@ def test_results_do_not_grow_with_each_run(tmp_path: Path) -> None:
     assert all(json.loads(each) for each in kept.splitlines())
     [drained] = [each for each in report_of(tmp_path).requirements if each.id == "R13.5"]
     assert drained.thresholds[0].measured == 20000
+
+
+def test_the_history_does_not_grow_for_ever(tmp_path: Path) -> None:
+    write_suite(tmp_path, "One\n    [Tags]    R13.5\n    Record Measurement    R13.5    messages    20000")
+    run(tmp_path, "own.robot")
+    history = tmp_path / "out" / "history.jsonl"
+    [line] = history.read_text().splitlines()
+    history.write_text(f"{line}\n" * (4_100_000 // len(line)))
+    run(tmp_path, "own.robot")
+    kept = history.read_text().splitlines()
+    assert sum(map(len, kept)) < 2_100_000
+    assert json.loads(kept[-1])["run"] > json.loads(line)["run"], "the newest is the one that was just made"
 
 
 def test_a_small_file_is_left_alone(tmp_path: Path) -> None:

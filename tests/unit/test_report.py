@@ -236,6 +236,10 @@ def test_the_page_has_all_sections_and_open_requirements_come_first(run: Path, p
         assert re.findall(r'<a href="#(R[\d.]+)"', listed) == alone + untried
         assert listed.count("<li>") == len(alone) + bool(untried), "those without a test share one line"
     assert "Missed: shutdown (3 s, required &lt; 2 s)." in top
+    articles = dict(re.findall(r'<article[^>]* id="(R[\d.]+)".*?(<table.*?)</article>', html, re.DOTALL))
+    untried = [each.id for each in requirements if each.reason == "No test of this run is about it."]
+    folded = re.findall(r'id="(R[\d.]+)"(?:(?!</article>).)*?<details><summary>What it requires', html, re.DOTALL)
+    assert folded == [each for each in articles if each in untried], "only their tables are folded"
 
 
 def test_a_killed_run_leaves_a_page_that_says_so(tmp_path: Path) -> None:

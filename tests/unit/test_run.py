@@ -74,8 +74,11 @@ def test_a_failure_that_an_option_hides_is_not_ready(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["nosuch.robot"], "Not run: There is no nosuch.robot."),
-        (["own.robot", "--", "--nosuchoption"], "Not run: robot ended with status 252 and left no page"),
-        (["own.robot", "--limit", "soon"], "Not run: The variable limit is 'soon', allowed is a time above 0"),
+        (
+            ["own.robot", "--", "--nosuchoption"],
+            "Not run: Robot Framework cannot use these options or suites; its message is above.",
+        ),
+        (["own.robot", "--limit", "soon"], "Not run: --limit is 'soon', allowed is a time above 0"),
     ],
 )
 def test_an_impossible_plan_is_reported(tmp_path: Path, arguments: list[str], said: str) -> None:

@@ -6,12 +6,12 @@ cannot be used.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
 import yaml
 
+from ocpp_resilience.arguments import Parser
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.profile.schema import schema
 from ocpp_resilience.profile.target import Target
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the commands; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="ocpp-resilience check", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="ocpp-resilience check", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     trying = commands.add_parser("check", help="check each part of a profile against its system")
     trying.add_argument("profile", help="the path of a profile, or the name of a bundled one")

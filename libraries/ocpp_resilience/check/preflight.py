@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from robot.errors import DataError
+from robot.run import RobotFramework
 from robot.running import ResourceFile, TestSuite
 from robot.utils import normalize
 
@@ -22,11 +24,15 @@ from ocpp_resilience.charge_points.frame_cases import frame_file, load_frames
 from ocpp_resilience.errors import ResilienceError, UsageError
 from ocpp_resilience.evidence.requirements import Requirements, UnknownRequirement, load_with_ours, requirement_id
 from ocpp_resilience.ids import Ids
+from ocpp_resilience.json_lines import no_place_for
+from ocpp_resilience.load import data as load_data
 from ocpp_resilience.profile import Target, version_of_run
-from ocpp_resilience.redis.services import ServiceKind
+from ocpp_resilience.redis.connection import shown_url
+from ocpp_resilience.redis.services import ServiceKind, create_service
+from ocpp_resilience.report import history, known_deviations
 from ocpp_resilience.robot.data_files import data_file
 from ocpp_resilience.robot.variables import as_choice, as_duration, as_number
-from ocpp_resilience.text import did_you_mean, nearest
+from ocpp_resilience.text import counted, did_you_mean, nearest
 from ocpp_resilience.transport.invalid_cases import load_cases, message_file
 
 YES_OR_NO = ("true", "yes", "1", "on", "false", "no", "0", "off")
@@ -66,20 +72,27 @@ class Given:
         variables: the variables that are set when it begins, by name.
         requirements: own requirements files.
         environment: variables of the environment.
+        command: the arguments of this process, if it was started as robot.
     """
 
     suite: TestSuite
     variables: Mapping[str, object]
     requirements: list[Path] = field(default_factory=list)
     environment: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ()
 
     def variable(self, name: str) -> str | None:
         """The value of a variable as text; `None` if it is not set, or empty."""
+        value = self._found(name)
+        return None if value is None or value == "" else str(value)
+
+    def is_empty(self, name: str) -> bool:
+        """Whether a variable is set, to nothing."""
+        return self._found(name) == ""
+
+    def _found(self, name: str) -> object:
         plain = normalize(name, ignore="_")
-        for each, value in self.variables.items():
-            if normalize(each, ignore="_") == plain:
-                return None if value is None or value == "" else str(value)
-        return None
+        return next((value for each, value in self.variables.items() if normalize(each, ignore="_") == plain), None)
 
 
 def mistakes(given: Given) -> list[str]:
@@ -87,6 +100,7 @@ def mistakes(given: Given) -> list[str]:
     found: list[str] = []
     files = list(_files(given.suite))
     found += _misspelt_variables(given, files)
+    found += _missing_variable_files(given.command)
     if _uses(files, SYSTEM_LIBRARIES):
         found += _unusable_variables(given, OF_A_SYSTEM)
     found += _unusable_variables(given, OF_ANY_RUN)
@@ -94,9 +108,14 @@ def mistakes(given: Given) -> list[str]:
     requirements = _said(found, lambda: load_with_ours([*given.requirements, *own]))
     if requirements is not None and all_known:
         found += _unknown_requirements(given.suite, files, requirements)
+    if requirements is not None:
+        found += _unknown_deviations(given, requirements)
     if requirements is not None and _calls_one_of(given.suite, files, WITH_CASES):
         found += _unusable_cases(requirements)
+    if _uses(files, ["LoadLibrary"]):
+        found += _unusable_load_data()
     found += _wrong_imports(files)
+    found += _missing_imports(files)
     return list(dict.fromkeys(found))
 
 
@@ -167,6 +186,18 @@ def _misspelt_variables(given: Given, files: Iterable[ResourceFile]) -> list[str
     return found
 
 
+def _missing_variable_files(command: Sequence[str]) -> Iterator[str]:
+    """Variable files that do not exist: Robot Framework says so and goes on, and another system would be tested."""
+    try:
+        options, _ = RobotFramework().parse_arguments(command)
+    except DataError:
+        return  # not the arguments of robot
+    for each in options.get("variablefile", []):
+        name = each if Path(each).exists() else each.partition(":")[0]
+        if name.endswith((".py", ".yaml", ".yml", ".json")) and not Path(name).exists():
+            yield f"There is no variable file {name}. Allowed is a path, from the folder that the run is started in."
+
+
 def _by_a_slip(name: str, meant: str) -> bool:
     return abs(len(normalize(name, ignore="_")) - len(normalize(meant, ignore="_"))) <= 1
 
@@ -174,8 +205,21 @@ def _by_a_slip(name: str, meant: str) -> bool:
 Check = Callable[[str, str], object]
 """Raises `UsageError` for a variable, by its name, with a value that cannot be used."""
 
+
+def _existing_file(name: str, value: str) -> None:
+    if not Path(value).is_file():
+        state = "is a folder" if Path(value).is_dir() else "does not exist"
+        raise UsageError(f"The variable {name} is '{value}', which {state}; allowed is the path of a file.")
+
+
+def _file_to_write(name: str, value: str) -> None:
+    if problem := no_place_for(Path(value)):
+        raise UsageError(f"The variable {name} is '{value}': {problem}")
+
+
 OF_A_SYSTEM: dict[str, Check] = {
     "REDIS": lambda name, value: as_choice(name, value, [each.value for each in ServiceKind]),
+    "REDIS_CA": _existing_file,
     "TARGET": lambda _, value: Target.load(value),
     "SOAK": as_duration,
     "SOAK BESIDE": lambda name, value: as_choice(name, value, ("yes", "no")),
@@ -183,7 +227,22 @@ OF_A_SYSTEM: dict[str, Check] = {
 OF_ANY_RUN: dict[str, Check] = {
     "REGRESSION TOLERANCE": lambda name, value: as_number(name, value, at_least=0),
     "FAIL ON REGRESSION": lambda name, value: as_choice(name, value.lower(), YES_OR_NO),
+    "PROTOCOL": lambda _, value: version_of_run(value),
+    "HISTORY": _file_to_write,
+    "BASELINE": lambda _, value: history.baseline(Path(value)),
+    "KNOWN DEVIATIONS": lambda _, value: known_deviations.read(Path(value)),
 }
+LIBRARIES = (
+    "ChargePointLibrary",
+    "CorrelationLibrary",
+    "EvidenceLibrary",
+    "FaultLibrary",
+    "LoadLibrary",
+    "OcppServerLibrary",
+    "RedisQueueLibrary",
+    "RedisServiceLibrary",
+    "StateStoreLibrary",
+)
 SYSTEM_LIBRARIES = ("OcppServerLibrary", "RedisServiceLibrary", "RedisQueueLibrary")
 """Where these are used, `TARGET` and `REDIS` say what is tested."""
 
@@ -202,15 +261,55 @@ def _unusable_variables(given: Given, checks: Mapping[str, Check]) -> Iterator[s
             check(name, value)
         except UsageError as error:
             yield str(error)
-    if (
-        "REDIS" in checks
-        and given.variable("REDIS") == ServiceKind.EXTERNAL.value
-        and not (given.variable(URL) or given.environment.get(URL))
-    ):
+    if "REDIS" in checks:
+        yield from _contradictions(given)
+
+
+def _contradictions(given: Given) -> Iterator[str]:
+    """Variables of which one makes no sense without the other, and those that say nothing."""
+    external = given.variable("REDIS") == ServiceKind.EXTERNAL.value
+    url = given.variable(URL)
+    if external and not (url or given.environment.get(URL)):
         yield (
             f"The variable REDIS is 'external', and {URL} is not set. Say where it is: --variable "
             f"{URL}:redis://host:port, or the environment variable {URL}."
         )
+    try:
+        _reach_redis(given.variable("REDIS"), url or given.environment.get(URL))
+    except ResilienceError as error:
+        yield str(error)
+    if url and not external and (kind := given.variable("REDIS")):
+        yield (
+            f"The variable {URL} is '{shown_url(url)}', and REDIS is '{kind}', so that the URL would not be used. Say "
+            "--variable REDIS:external as well, or leave the URL out."
+        )
+    for name in ("TARGET", "REDIS"):
+        # A script whose own variable is not set would test another system than it seems to.
+        if given.is_empty(name):
+            yield (
+                f"The variable {name} is empty. Give it a value, or leave it out for the one that the suites choose."
+            )
+
+
+def _reach_redis(kind: str | None, url: str | None) -> None:
+    """Fail once, before anything is started, and not in the setup of each suite."""
+    name = "The Redis of this run"
+    if kind == ServiceKind.CONTAINER.value or (kind == ServiceKind.EXTERNAL.value and url):
+        create_service(ServiceKind(kind), name, binary=url if kind == ServiceKind.EXTERNAL.value else None).check()
+
+
+def _unknown_deviations(given: Given, requirements: Requirements) -> Iterator[str]:
+    """Known deviations from requirements that there are not."""
+    file = given.variable("KNOWN DEVIATIONS")
+    try:
+        known = known_deviations.read(Path(file)) if file else []
+    except UsageError:
+        return  # reported with the variable
+    for each in known:
+        try:
+            requirements.get(each.requirement)
+        except UnknownRequirement as error:
+            yield f"{file}: {error}"
 
 
 # --- Requirements
@@ -317,6 +416,44 @@ def _unusable_cases(requirements: Requirements) -> Iterator[str]:
         yield str(error)
 
 
+def _unusable_load_data() -> Iterator[str]:
+    """Mistakes in the file of the default load."""
+    try:
+        load_data.read(data_file(load_data.FILE_NAME))
+    except UsageError as error:
+        yield str(error)
+
+
+# --- Libraries and resources that are not there
+
+
+def _missing_imports(files: Iterable[ResourceFile]) -> Iterator[str]:
+    """Libraries with nearly the name of one of ours, and resource files that do not exist.
+
+    Robot Framework reports them too, as one error among many: it goes on, and every test fails for a missing keyword.
+    """
+    for file in files:
+        for each in file.imports:
+            name = str(each.name)
+            if each.type == each.RESOURCE and "${" not in name and _resource(each) is None:
+                yield (
+                    f"{_place(each)}: There is no resource file {name}. Allowed is a path, from the folder of the file "
+                    "that names it."
+                )
+            elif each.type == each.LIBRARY and (meant := _misspelt_library(name)):
+                yield (
+                    f"{_place(each)}: There is no library {name}; did you mean '{meant}'? Those of this project: "
+                    f"{', '.join(LIBRARIES)}."
+                )
+
+
+def _misspelt_library(name: str) -> str | None:
+    """The library of ours that is meant; `None` for one that there is, and for one unlike any of ours."""
+    if name in LIBRARIES or not name.isidentifier() or find_spec(name) is not None:
+        return None
+    return nearest(name, LIBRARIES)
+
+
 # --- Arguments of libraries
 
 OURS = "Library"
@@ -340,10 +477,18 @@ def _wrong_imports(files: Iterable[ResourceFile]) -> Iterator[str]:
 def wrong_arguments(library: type, name: str, arguments: Iterable[str]) -> Iterator[str]:
     """The named arguments of an import that a library does not have."""
     known = [each.name for each in inspect.signature(library).parameters.values() if each.kind is not each.VAR_KEYWORD]
+    others = []
     for argument in map(str, arguments):
         given, equals, _ = argument.partition("=")
-        if equals and given.isidentifier() and given not in known:
+        if not (equals and given.isidentifier()):
+            others.append(argument)
+        elif given not in known:
             yield unknown_argument(name, given, known)
+    if len(others) > len(known):
+        yield (
+            f"The library {name} takes {counted(len(known), 'argument')}, and was given {len(others)}: "
+            f"{', '.join(others)}. Allowed: {', '.join(known) or 'none'}."
+        )
 
 
 def unknown_argument(library: str, given: str, known: Iterable[str]) -> str:

@@ -44,6 +44,7 @@ from ocpp_resilience.redis.snapshot import compare
 from ocpp_resilience.state.reading import key_of, read
 from ocpp_resilience.system.inspection import inspect_correlations
 from ocpp_resilience.system.server import Health, OcppServer
+from ocpp_resilience.text import did_you_mean
 from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.announcements import Announcements
 from ocpp_resilience.transport.answers import Answer
@@ -731,7 +732,9 @@ def check(target: Target, redis_url: str | None = None, only: Collection[str] = 
         UsageError: the Redis is not that of a system that runs already, or there is no such part.
     """
     if unknown := sorted(set(only) - set(PARTS)):
-        raise UsageError(f"There is no part '{unknown[0]}' (allowed: {', '.join(PARTS)}).")
+        raise UsageError(
+            f"There is no part '{unknown[0]}' (allowed: {', '.join(PARTS)}){did_you_mean(unknown[0], PARTS)}"
+        )
     if redis_url is not None and urlsplit(redis_url).scheme not in REDIS_SCHEMES:
         raise UsageError(f"'{shown_url(redis_url)}' is not a Redis URL; allowed is redis://host:port/db.")
     if target.running is not None and redis_url not in {None, target.running.redis_url}:

@@ -6,7 +6,6 @@ without a requirement, tags with an unknown one and, with `--complete`, requirem
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import sys
@@ -25,6 +24,7 @@ from robot.running import TestCase
 from robot.utils import normalize
 
 from ocpp_resilience import strict_yaml
+from ocpp_resilience.arguments import Parser
 from ocpp_resilience.errors import VIOLATIONS, UsageError
 from ocpp_resilience.evidence.thresholds import RATES, UNITS, Comparison, Threshold, statistic_problem
 from ocpp_resilience.shipped import shipped
@@ -170,15 +170,9 @@ def load(path: Path = DEFAULT_FILE) -> Requirements:
             names the line, what is wrong and what is allowed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise RequirementsFileError(f"{path}: cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise RequirementsFileError(f"{path}: cannot be read: {error}.") from None
-    try:
-        root, data = strict_yaml.parse(text)
-    except yaml.YAMLError as error:
-        raise RequirementsFileError(f"{path}: not valid YAML: {_on_one_line(error)}") from None
+        root, data = strict_yaml.read(path)
+    except UsageError as error:
+        raise RequirementsFileError(str(error)) from None
     return _Reader(path, root, data).requirements()
 
 
@@ -406,9 +400,11 @@ def _field(error: msgspec.ValidationError, kind: type[msgspec.Struct], entry: ob
     found = entry.get(at) if isinstance(entry, dict) else entry
     expected = re.match(r"Expected `([^`]+)`", text)
     choices = ", ".join(get_args(Comparison)) if at == "comparison" else ""
-    words = choices or (TYPES.get(expected[1], expected[1]) if expected else text)
+    if at == "id":
+        choices = "a form such as R13.3"
+    words = choices or strict_yaml.hint(TYPES.get(expected[1], expected[1]) if expected else text, found)
     field = f"field '{at}' is" if at else "it is"
-    return at, f"{field} {found!r} (allowed: {words})."
+    return at, f"{field} {strict_yaml.shown(found)} (allowed: {words})."
 
 
 def _on_one_line(error: object) -> str:
@@ -485,9 +481,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when all is well, 1 when the check found something, 2 for a wrong use (argparse leaves with it itself).
     """
-    parser = argparse.ArgumentParser(
-        prog="ocpp-resilience requirements", description="Check the requirement tags of suites."
-    )
+    parser = Parser(prog="ocpp-resilience requirements", description="Check the requirement tags of suites.")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="compare the tags of suites with the requirements; runs nothing")
     check.add_argument("suites", nargs="+", type=Path, help="suite files or folders")

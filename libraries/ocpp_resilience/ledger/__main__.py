@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 import msgspec
 
+from ocpp_resilience.arguments import Parser
 from ocpp_resilience.ledger.checker import Verdict, check
 from ocpp_resilience.ledger.records import LedgerError
 
@@ -16,7 +16,7 @@ UNUSABLE = 2
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0: clean; 1: violated; 2: a file cannot be judged; 3: inconclusive."""
-    parser = argparse.ArgumentParser(prog="ocpp-resilience ledger", description="Judge saved message histories.")
+    parser = Parser(prog="ocpp-resilience ledger", description="Judge saved message histories.")
     commands = parser.add_subparsers(dest="command", required=True)
     judge = commands.add_parser("check", help="judge the history in one or more files, taken together")
     judge.add_argument("files", nargs="+", metavar="FILE", help="ledger file (JSON lines)")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from ocpp_resilience.arguments import Parser
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.event_loop import new_event_loop
 from ocpp_resilience.load.channel import Begin, Finished, Progress, StartSending, line, read_order
@@ -28,6 +29,7 @@ from ocpp_resilience.load.fleet import Fleet
 from ocpp_resilience.load.limits import allow_open_files, with_enough_addresses
 from ocpp_resilience.load.plan import Plan
 from ocpp_resilience.load.result import Part, together
+from ocpp_resilience.struct_errors import explained
 
 LONGEST_LINE = 2**24
 HEAD_START = 0.05
@@ -40,7 +42,7 @@ Tell = Callable[[Progress], None]
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0: the load was sent, whatever the answers; 1: aborted; 2: the plan cannot be used."""
-    parser = argparse.ArgumentParser(prog="ocpp-resilience load", description="Send a load of charge points.")
+    parser = Parser(prog="ocpp-resilience load", description="Send a load of charge points.")
     parser.add_argument("plan", type=Path, nargs="?", help="JSON file with the plan")
     parser.add_argument("--channel", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -53,7 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             part = runner.run(_told(options.channel) if options.plan is None else _alone(options.plan.read_bytes()))
     except (OSError, msgspec.DecodeError, UsageError) as error:
-        sys.stderr.write(f"{options.plan or 'The plan'}: {error}\n")
+        plan = options.plan or "The plan"
+        if isinstance(error, OSError) and error.filename is not None:
+            error = UsageError(f"cannot be read: {error.strerror}")
+        problem = explained(error) if isinstance(error, msgspec.DecodeError) else error
+        sys.stderr.write(f"{plan}: {problem}\n")
         return 2
     if part is None:
         return 1

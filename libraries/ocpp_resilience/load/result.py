@@ -326,7 +326,7 @@ class LoadResult(msgspec.Struct, kw_only=True):
     @property
     def capacity_spread(self) -> float:
         """Uncertainty of `capacity` in percent (95 % confidence); infinite after a single measurement."""
-        return spread_of(self.at_the_limit)
+        return round(spread_of(self.at_the_limit), 1)
 
     @property
     def capacity_unknown(self) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
-import yaml
 
 from ocpp_resilience import strict_yaml
 from ocpp_resilience.errors import UsageError
@@ -85,7 +84,7 @@ class Document:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        root, self.data = _read_yaml(file)
+        root, self.data = strict_yaml.read(file, "Target profile ")
         if root is None or not isinstance(self.data, dict):
             found = {type(None): "nothing", str: "text", list: "a list"}.get(type(self.data), repr(self.data))
             raise UsageError(f"Target profile {file}: expected fields such as 'name' and 'start', found {found}.")
@@ -129,12 +128,10 @@ class Document:
         elif typing.get_origin(kind) is Literal:
             allowed = listed(typing.get_args(kind))
         else:
-            allowed = _allowed(text)
-            if allowed == "text" and isinstance(value, (bool, int, float)):
-                allowed = "text; YAML reads words such as no, on and 1.0 as something else unless they are in quotes"
+            allowed = strict_yaml.hint(_allowed(text), value)
         choices = list(kind) if isinstance(kind, type) and issubclass(kind, enum.Enum) else typing.get_args(kind)
         meant = did_you_mean(value, [str(each) for each in choices]) if isinstance(value, str) else "."
-        return self.mistake(steps, f"field '{where}' is {_shown(value)} (allowed: {allowed}){meant}")
+        return self.mistake(steps, f"field '{where}' is {strict_yaml.shown(value)} (allowed: {allowed}){meant}")
 
     def _follow(self, path: str, kind: Any) -> tuple[list[Step], Any, Any]:
         """Resolves a path in msgspec's message: its steps, and the type and value at its end.
@@ -190,38 +187,3 @@ def _allowed(text: str) -> str:
     match = re.match(r"Expected `([^`]+)`", text)
     kinds = [_WORDS.get(name, name) for name in match[1].split(" | ")] if match else [text]
     return " or ".join(kinds)
-
-
-def _shown(value: Any, limit: int = 60) -> str:
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}…"
-
-
-def _read_yaml(file: Path) -> tuple[yaml.Node | None, Any]:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"Target profile {file} cannot be read: {error.strerror}.") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UsageError(
-            f"Target profile {file}, line {line}: byte 0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8."
-        ) from None
-    try:
-        return strict_yaml.parse(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = error.problem or ""
-        if problem.startswith("but "):
-            problem = f"{error.context}, {problem}"
-        raise UsageError(f"Target profile {file}{where}: {problem}.") from None
-    except yaml.reader.ReaderError as error:
-        line, code = text[: error.position].count("\n") + 1, ord(text[error.position])
-        raise UsageError(
-            f"Target profile {file}, line {line}: the character U+{code:04X} is not allowed in YAML."
-        ) from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"Target profile {file} cannot be read: {error}.") from None

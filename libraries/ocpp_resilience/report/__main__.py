@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from robot.api import ExecutionResult
 from robot.errors import DataError
 
+from ocpp_resilience.arguments import Parser
 from ocpp_resilience.errors import ResilienceError
 from ocpp_resilience.report import compare, history
 from ocpp_resilience.report.build import TOLERANCE, Settings, build, past
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 when the page is written; 1 when it cannot be; 3 for a regression, with `--fail-on-regression`.
     """
-    parser = argparse.ArgumentParser(prog="ocpp-resilience report", description="Write the page of a run.")
+    parser = Parser(prog="ocpp-resilience report", description="Write the page of a run.")
     parser.add_argument("output", nargs="?", type=Path, help="output.xml of robot, pabot or rebot")
     parser.add_argument(
         "--evidence", action="append", type=Path, default=[], metavar="FOLDER", help="evidence of a merged run"
@@ -76,7 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
             report = build(result.suite, settings)
         page = write(report, folder)
         beside = compare.write(report, options.compare, folder) if options.compare else None
-    except (DataError, ResilienceError, OSError) as error:
+    except DataError as error:
+        sys.stderr.write(f"{error}. Allowed is the output.xml of a run, such as results/output.xml.\n")
+        return 1
+    except (ResilienceError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{report.sentence}\nPage:    {page}\n")

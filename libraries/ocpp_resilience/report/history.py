@@ -20,6 +20,9 @@ LARGEST = 1e15
 KEPT = 50
 """Runs that a page shows."""
 
+MOST_BYTES = 4_000_000
+"""A larger file is cut to the newest half of that: about 125 runs of all suites, more than a page shows."""
+
 NEGLIGIBLE = 0.01
 """A change below this share of the threshold is no regression: 3 ms after 2 ms do not matter when 5 s are allowed."""
 
@@ -52,13 +55,14 @@ def _unusable(past: Past) -> str | None:
 
 
 def append(path: Path, past: Past) -> None:
-    """Add a run, unless its last line says the same already.
+    """Add a run, unless its last line says the same already; the oldest runs leave a file that has become large.
 
     Raises:
         ResilienceError: the file cannot be written.
     """
     if past not in read(path):
         json_lines.append(path, [past])
+        json_lines.keep_newest(path, MOST_BYTES)
 
 
 def accept(path: Path, past: Past, *, although: str = "") -> None:

@@ -10,11 +10,11 @@ from datetime import date
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from ocpp_resilience import strict_yaml
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.report.model import Deviation, RequirementResult
+from ocpp_resilience.struct_errors import explained
 
 
 def read(path: Path) -> list[Deviation]:
@@ -23,10 +23,7 @@ def read(path: Path) -> list[Deviation]:
     Raises:
         UsageError: the file cannot be read, or something in it is missing or misspelt.
     """
-    try:
-        _, data = strict_yaml.parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"The known deviations {path} cannot be read: {' '.join(str(error).split())}.") from None
+    _, data = strict_yaml.read(path, "Known deviations ")
     entries = data.get("known") if isinstance(data, dict) and len(data) == 1 else None
     if not isinstance(entries, list):
         raise UsageError(f"{path}: expected the key 'known' with a list, each with requirement, reason and since.")
@@ -35,8 +32,14 @@ def read(path: Path) -> list[Deviation]:
         try:
             deviation = msgspec.convert(_with_date_as_text(entry), Deviation)
             date.fromisoformat(deviation.since)
-        except (msgspec.ValidationError, ValueError) as error:
-            raise UsageError(f"{path}: deviation number {number}: {error}.") from None
+        except msgspec.ValidationError as error:
+            problem = explained(error, *Deviation.__struct_fields__)
+            raise UsageError(f"{path}: deviation number {number}: {problem}") from None
+        except ValueError:
+            raise UsageError(
+                f"{path}: deviation number {number}: field 'since' is '{deviation.since}' (allowed: a date such as "
+                "2026-10-01)."
+            ) from None
         if deviation.requirement in {each.requirement for each in found}:
             raise UsageError(f"{path}: deviation number {number}: {deviation.requirement} is listed already.")
         found.append(deviation)

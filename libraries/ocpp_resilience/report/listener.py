@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import time
@@ -25,6 +26,7 @@ from ocpp_resilience.report.tracker import NOTHING_RUN, Tracker
 from ocpp_resilience.robot.console import console_is_wanted
 from ocpp_resilience.robot.facts import moment
 from ocpp_resilience.robot.variables import (
+    DEFAULT_TARGET,
     as_number,
     chosen_for_the_run,
     evidence_folder,
@@ -79,8 +81,9 @@ class RunReporter:
 
     def announce(self) -> None:
         """Print the tested system and its Redis on the console, once and first."""
-        target, redis = robot_variable("TARGET"), robot_variable("REDIS")
         context = EXECUTION_CONTEXTS.current
+        target = robot_variable("TARGET") or (DEFAULT_TARGET if _starts_a_system(context) else None)
+        redis = robot_variable("REDIS")
         if self._announced or target is None or context is None or context.dry_run or parallel.is_parallel():
             return
         self._announced = True
@@ -225,7 +228,8 @@ class RunReporter:
         self._settings = Settings(
             output=folder,
             requirements=list(self._requirements),
-            history=Path(given) if given else None,
+            # A folder is a mistake that is reported already, in the place of the tests.
+            history=Path(given) if given and not Path(given).is_dir() else None,
             baseline=Path(accepted) if accepted else None,
             tolerance=_tolerance(),
             known=Path(known) if known else None,
@@ -254,8 +258,10 @@ class RunReporter:
             sys.stderr.write(f"The page could not be written: {error}\n")
             return
         if self._console:
-            # Below the files that Robot Framework lists.
-            sys.stdout.write(f"{self._sentence}Page:    {settings.output / HTML_NAME}\n")
+            # Below the files that Robot Framework lists; nobody may read on, as behind `| head`.
+            with contextlib.suppress(BrokenPipeError):
+                sys.stdout.write(f"{self._sentence}Page:    {settings.output / HTML_NAME}\n")
+                sys.stdout.flush()
 
     def _finish_in_parallel(self, settings: Settings, folder: Path) -> None:
         with parallel.in_turn(folder):
@@ -282,6 +288,15 @@ class RunReporter:
         if regressions:
             result.status = "FAIL"
             result.message = f"Worse than the accepted baseline: {'; '.join(dict.fromkeys(regressions))}."
+
+
+def _starts_a_system(context: Any) -> bool:
+    """Whether a suite itself imports what starts a server, which is the bundled one if no other is named.
+
+    It is asked while its libraries are imported, perhaps before that one.
+    """
+    imports = getattr(getattr(context, "namespace", None), "_imports", ())
+    return any(each.name == "OcppServerLibrary" for each in imports)
 
 
 def _unproven(suite: str, test: str) -> list[str]:

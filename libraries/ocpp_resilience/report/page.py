@@ -96,6 +96,7 @@ def render(report: Report) -> str:
         last_runs=Markup(charts.verdicts("The system", _last_decisions(report))),  # noqa: S704 - escapes
         figure_trend=lambda figure: Markup(_figure_trend(figure)),  # noqa: S704 - escapes
         values_open=VALUES_OPEN,
+        no_test=NO_TEST,
         script=Markup(_script()),  # noqa: S704 - our own
         script_hash=base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode(),
         again=lambda test: again(test, report.environment),

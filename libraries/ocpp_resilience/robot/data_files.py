@@ -28,7 +28,8 @@ def data_file(name: str | Path) -> Path:
     if source is not None:
         folder = Path(source) if Path(source).is_dir() else Path(source).parent
         for place in (folder / path, *(each / FOLDER / path for each in (folder, *folder.parents))):
-            if place.is_file():
+            # A folder of that name is a mistake, which whoever reads the file reports.
+            if place.exists():
                 return place
     bundled = shipped(FOLDER) / path
     return bundled if bundled.exists() else path

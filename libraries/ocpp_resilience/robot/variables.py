@@ -27,9 +27,13 @@ def chosen_for_the_run(name: str) -> str | None:
     return robot_variable(name) or os.environ.get(name) or None
 
 
+DEFAULT_TARGET = "reference"
+"""The profile of the bundled server."""
+
+
 def target_of(given: str | None) -> str:
     """The name or path of a target profile: the given one, else the run's variable `TARGET`, else `reference`."""
-    return given or robot_variable("TARGET") or "reference"
+    return given or robot_variable("TARGET") or DEFAULT_TARGET
 
 
 def output_folder() -> Path | None:
@@ -107,4 +111,5 @@ def as_choice(name: str, value: str, choices: Sequence[str]) -> str:
 
 
 def _unusable(name: str, value: str, allowed: str) -> UsageError:
-    return UsageError(f"The variable {name} is {repr(value) if value else 'empty'}, allowed is {allowed}.")
+    what = name if name.startswith("--") else f"The variable {name}"
+    return UsageError(f"{what} is {repr(value) if value else 'empty'}, allowed is {allowed}.")

@@ -135,6 +135,13 @@ class RedisService(abc.ABC):
     def data_directory(self) -> str:
         """The directory of its data."""
 
+    def check(self) -> None:  # noqa: B027 - one that has nothing to check leaves it as it is
+        """Check, before a run, what `start` would fail for; most have nothing to check.
+
+        Raises:
+            ResilienceError: it cannot be used.
+        """
+
     @abc.abstractmethod
     def start(self, timeout: timedelta | float) -> Effect:
         """Start it, or start it again with the same port and data."""

@@ -111,6 +111,15 @@ class ContainerRedis(RedisService):
     def data_directory(self) -> str:
         return f"/data in container {self._wrapped().short_id}, image {self.image}"
 
+    def check(self) -> None:
+        """Check that Docker answers.
+
+        Raises:
+            UsageError: it does not.
+        """
+        with self._docker_errors("reach"):
+            _ask_docker()
+
     def start(self, timeout: timedelta | float) -> Effect:
         """Start the container, or start it again with its port and data, and wait until PING is answered.
 

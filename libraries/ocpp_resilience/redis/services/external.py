@@ -16,6 +16,10 @@ from ocpp_resilience.waiting import wait_until
 URL_VARIABLE = "REDIS_URL"
 
 
+CHECK_LIMIT = 10.0
+"""Seconds in which it has to answer before a run."""
+
+
 class ExternalRedis(RedisService):
     """An existing Redis, which is only used.
 
@@ -102,6 +106,11 @@ class ExternalRedis(RedisService):
         """The URL for clients; the database is that of the URL that was given, if none is asked for."""
         parts = self._parts if not database else self._parts._replace(path=f"/{database}")
         return parts.geturl()
+
+    def check(self) -> None:
+        """Check that it answers PING."""
+        self.start(CHECK_LIMIT)
+        self.close()
 
     def start(self, timeout: timedelta | float) -> Effect:
         """Wait until it answers PING.
