@@ -83,6 +83,7 @@ class Api(Component):
         gone: Sequence[str] = (),
         *,
         since: float = 0.0,
+        active_since: float = 0.0,
         records: bool = True,
         timeout: timedelta = timedelta(seconds=5),
         alias: str = "server",
@@ -97,6 +98,7 @@ class Api(Component):
             connected: ids of charge points that are connected and have been heard of.
             gone: ids of charge points that are not connected any more.
             since: when the first of them connected, in seconds since 1970 (`time.time`).
+            active_since: a time after which each of them has sent something, likewise.
             records: whether the records of the charge points are looked at, too.
             timeout: how long it may take to be right.
             alias: which server.
@@ -117,7 +119,7 @@ class Api(Component):
 
         def look() -> bool | None:
             try:
-                found[:] = self._wrongly_listed(server, connected, gone, since)
+                found[:] = self._wrongly_listed(server, connected, gone, since, active_since)
                 if records:
                     found.extend(self._wrongly_online(server, connected, gone))
                     found.extend(
@@ -134,7 +136,12 @@ class Api(Component):
         return found
 
     def _wrongly_listed(
-        self, server: OcppServer, connected: Sequence[str], gone: Sequence[str], since: float
+        self,
+        server: OcppServer,
+        connected: Sequence[str],
+        gone: Sequence[str],
+        since: float,
+        active_since: float,
     ) -> list[str]:
         api = api_of(server.target)
         id_field = "id" if api.clients is None else api.clients.id
@@ -147,10 +154,14 @@ class Api(Component):
         ]
         found += [f"{each} is listed as connected, but has disconnected" for each in gone if times[each]]
         tolerance = server.target.behaviour.clock_tolerance
-        span = Within(since - tolerance, time.time() + tolerance)
+        latest = time.time() + tolerance
+        times_told = {
+            api.connected_at: Within(since - tolerance, latest),
+            api.last_activity: Within(max(since, active_since) - tolerance, latest),
+        }
         for entry in entries:
             who = str(pick(entry, id_field))
-            for name in (api.connected_at, api.last_activity):
+            for name, span in times_told.items():
                 if name is not None and who in connected and not span.allows(pick(entry, name)):
                     found.append(f"{who}: {name} is {pick(entry, name)!r}, expected {span}")
         return found

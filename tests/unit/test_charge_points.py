@@ -20,7 +20,7 @@ from ChargePointLibrary import ChargePointLibrary
 from ocpp_resilience import background
 from ocpp_resilience.charge_points.behaviour import Behaviour, How
 from ocpp_resilience.charge_points.errors import CallRefused, ConnectFailed, NoAnswer, NotConnected
-from ocpp_resilience.charge_points.gateway import Gateway
+from ocpp_resilience.charge_points.gateway import Gateway, Spelling
 from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
 from ocpp_resilience.ocpp.frames import Direction, MessageType, read_frame
 from ocpp_resilience.profile import Target
@@ -94,6 +94,15 @@ class TestConnecting:
         library.send_heartbeat()
         assert "CP/1?é%" in gateway.connections
         assert Gateway("ws://h:1", Target.load("reference")).url_of("a/b") == "ws://h:1/ocpp/a%2Fb"
+
+    def test_the_id_can_be_spelled_in_other_ways(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+        library.connect_charge_point("CP/+1")
+        for spelling, expected in ((Spelling.PLAIN, "/ocpp/CP%2F+1"), (Spelling.ALL, "/ocpp/%43%50%2f%2b%31")):
+            library.abort_charge_point_connection()
+            library.reconnect_charge_point(spelling=spelling)
+            request = gateway.connections["CP/+1"].request
+            assert request is not None
+            assert request.path == expected
 
     def test_a_password_is_sent(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         gateway.password = "secret"
