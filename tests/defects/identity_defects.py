@@ -484,6 +484,12 @@ def a_literal_plus_sign_is_a_space() -> None:
     handshakes.unquote = lambda text, **_: unquote_plus(text)
 
 
+@defect("R13.8", SIMILAR, says=r"GET \S+\+1\S* answered 404.* wrong_over_http: required == 0")
+def a_plus_sign_in_a_path_of_the_api_is_a_space() -> None:
+    """In the paths of the HTTP API a plus sign is read as in a form; an encoded one is read rightly."""
+    http.unquote = lambda text, **_: unquote_plus(text)
+
+
 @defect("R13.8", AT_THE_GATEWAY, says=PATH_REFUSED)
 def plain_characters_in_paths_are_refused() -> None:
     """A path is refused for characters that need not be percent-encoded in it."""
