@@ -131,6 +131,13 @@ class TestConnecting:
             with pytest.raises(UsageError, match=r"There are no certificates in .*none\.pem"):
                 library.connect_charge_point("CP-3", alias="third", ca=tmp_path / "none.pem")
 
+    def test_the_choice_of_a_subprotocol_is_judged(self, library: ChargePointLibrary) -> None:
+        wrong = library.find_wrong_subprotocols()
+        # The fake gateway speaks one version, and the target three.
+        assert "of ocpp0.9, ocpp2.1, ocpp1.6 the gateway chose ocpp1.6, expected ocpp2.1" in wrong
+        assert any(each.startswith("of ocpp0.9, ocpp2.1, ocpp2.0.1 the gateway chose none") for each in wrong)
+        assert not any(each.startswith("of ocpp0.9, ocpp1.6,") for each in wrong)
+
     def test_a_foreign_subprotocol_is_refused(self, library: ChargePointLibrary) -> None:
         assert library.connection_should_be_refused(subprotocols=["ocpp2.0.1"]) == 400
         with pytest.raises(ExpectationFailed, match=r"^Expected a refusal with HTTP 403\. CP.* with HTTP 400"):
