@@ -124,12 +124,12 @@ The First Offered Version That The System Speaks Is Chosen
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Calls Before The Boot Are Refused Where The System Asks For It
-    [Documentation]    The system is started with that setting. The boot of one charge point is none of another, and it
-    ...    is still known after a reconnect.
+    [Documentation]    A second system is started with that setting. The boot of one charge point is none of another,
+    ...    and it is still known after a reconnect.
     [Tags]    R17.10
-    [Setup]    The System Requires A Boot And Charge Points Can Connect
-    Connect Charge Point
-    Connect Charge Point    alias=booted
+    [Setup]    A System Requires A Boot
+    Connect Charge Point    gateway=boot first
+    Connect Charge Point    alias=booted    gateway=boot first
     Boot    alias=booted
     Every Call But The Boot Should Be Refused
     Boot
@@ -137,7 +137,7 @@ Calls Before The Boot Are Refused Where The System Asks For It
     Reconnect Charge Point    alias=booted
     Send Heartbeat    alias=booted
     Send Heartbeat
-    [Teardown]    The Charge Points Leave And The System Requires No Boot
+    [Teardown]    The System That Requires A Boot Leaves
 
 A Thousand Generated Invalid Frames Get The Right Reactions
     [Documentation]    100 charge points send invalid frames at the same time, each followed by a valid message. Each
