@@ -159,6 +159,7 @@ A Transaction Is Read As It Was Written And Deleted Without A Trace
     Keys Should Equal Snapshot    ${before}    ignore=${KEYS OF CONNECTIONS}
 
 A Configuration Is Read As It Was Written And Deleted Without A Trace
+    [Documentation]    One that is saved in the place of another has none of its keys.
     [Tags]    R15.3
     ${before} =    Take Key Snapshot    values=True
     ${point} =    New Charge Point Id
@@ -167,6 +168,7 @@ A Configuration Is Read As It Was Written And Deleted Without A Trace
     ${updated} =    Update Configuration Key    ${point}    Key00007    changed
     Set To Dictionary    ${written}    Key00007=${updated}
     The Configuration Should Be Stored As    ${point}    ${written}
+    A Shorter Configuration Should Take Its Place    ${point}
     Delete Configuration    ${point}
     Nothing Should Be Left Since    R15.3    ${before}
 

@@ -141,7 +141,7 @@ class Counting(LineComponent):
         """
         line, batch = self._lines.get(alias), several(commands)
         began = min((each.sent_at for each in batch if each.sent_at is not None), default=0.0)
-        timeouts = list({each.timeout for each in batch})
+        timeouts = list({line.target.commands.waits(each.timeout) for each in batch})
         asked = time.monotonic()
         seen = line.inspect()
         answered = time.monotonic()

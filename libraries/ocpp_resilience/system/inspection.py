@@ -43,7 +43,7 @@ class Waiting:
         charge_point: the charge point.
         action: its OCPP action.
         least, most: for how long it waited when the system was asked, in seconds.
-        timeout: how long the system was asked to wait for its answer, in seconds; `None` leaves it to the system.
+        timeout: how long the system waits for its answer, in seconds; `None` if that is not known.
     """
 
     message_id: str
@@ -52,6 +52,11 @@ class Waiting:
     least: float
     most: float
     timeout: float | None
+
+    @property
+    def may_be_over(self) -> bool:
+        """Whether its time may have been up when the system was asked."""
+        return self.timeout is None or self.most > self.timeout - SLACK
 
     def differences(self, entry: Pending) -> list[str]:
         """What an inspection says wrongly of it."""
@@ -103,7 +108,7 @@ class Correlations:
         found += [
             f"{each.message_id} waits for {each.least:.1f} s at least and is not listed, one of {youngest:.1f} s is"
             for each in known.values()
-            if self.oldest and each.least > youngest + SLACK
+            if self.oldest and each.least > youngest + SLACK and not each.may_be_over
         ]
         return found
 
