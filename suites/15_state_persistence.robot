@@ -115,11 +115,12 @@ A Charge Point Cannot Change The Transactions Of Another
 
 Connected Charge Points Are Reported Everywhere
     [Documentation]    Ten charge points connect, three disconnect, and two are taken over by a newer connection. The
-    ...    list of connected charge points with its times, the records and the metrics agree with that.
+    ...    list of connected charge points with its times, the records, the metrics and the events in Redis agree with
+    ...    that.
     [Tags]    R15.1
     [Setup]    Run Keywords    The State Can Be Read And Charge Points Can Connect    AND    Nobody Else Is Connected
     Skip Unless Target Supports    state api
-    ${since} =    Get Time    epoch
+    ${since} =    The Events Of Connections Are Heard
     @{ids} =    10 Charge Points Have Booted
     Connected Charge Points Should Be Reported    ${ids}    since=${since}
     @{gone} =    Get Slice From List    ${ids}    0    3
@@ -127,8 +128,22 @@ Connected Charge Points Are Reported Everywhere
     Disconnect All Charge Points    ${gone}
     ${taken over} =    Get Slice From List    ${there}    0    2
     Newer Connections Take Over    ${taken over}
-    Connected Charge Points Should Be Reported    ${there}    ${gone}    since=${since}
+    Connected Charge Points Should Be Reported And Announced    ${there}    ${gone}    since=${since}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
+A Charge Point That Changes Its Version Is Known By The New One
+    [Documentation]    It reconnects in every version that the system speaks, as after an update of its firmware, and
+    ...    back again. Its record has the version of its last message.
+    [Tags]    R15.1
+    [Setup]    The State Can Be Read And Charge Points Can Connect
+    Skip Unless Target Supports    state store
+    ${point} =    New Charge Point Id
+    Add Charge Points To Test Data    ${{[$point]}}
+    @{versions} =    Get Spoken Versions
+    FOR    ${version}    IN    @{versions}    @{versions}
+        The Version Should Be Stored After A Boot In    ${version}    ${point}
+    END
+    [Teardown]    The Server Should Never Have Crashed
 
 A Transaction Is Read As It Was Written And Deleted Without A Trace
     [Tags]    R15.2
@@ -144,6 +159,7 @@ A Transaction Is Read As It Was Written And Deleted Without A Trace
     Keys Should Equal Snapshot    ${before}    ignore=${KEYS OF CONNECTIONS}
 
 A Configuration Is Read As It Was Written And Deleted Without A Trace
+    [Documentation]    One that is saved in the place of another has none of its keys.
     [Tags]    R15.3
     ${before} =    Take Key Snapshot    values=True
     ${point} =    New Charge Point Id
@@ -152,6 +168,7 @@ A Configuration Is Read As It Was Written And Deleted Without A Trace
     ${updated} =    Update Configuration Key    ${point}    Key00007    changed
     Set To Dictionary    ${written}    Key00007=${updated}
     The Configuration Should Be Stored As    ${point}    ${written}
+    A Shorter Configuration Should Take Its Place    ${point}
     Delete Configuration    ${point}
     Nothing Should Be Left Since    R15.3    ${before}
 

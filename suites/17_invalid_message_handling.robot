@@ -113,9 +113,36 @@ SEND And CALLRESULTERROR Are Answered As The Version Says
     Invalid Frames Get The Reactions Of The Table    R17.11    added_by_2_1
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
-A Thousand Generated Invalid Frames Get The Right Reactions
-    [Documentation]    100 charge points send invalid frames at the same time, each followed by a valid message.
+The First Offered Version That The System Speaks Is Chosen
+    [Documentation]    Whichever order a charge point offers versions of OCPP in, and behind one that does not exist.
     [Tags]    R17.10
+    [Setup]    The System Is Well And Charge Points Can Connect
+    @{wrong} =    Find Wrong Subprotocols
+    ${count} =    Get Length    ${wrong}
+    ${some} =    Get Examples    ${wrong}
+    Requirement Should Be Met    R17.10    wrong_reactions    ${count}    message=${some}.
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
+Calls Before The Boot Are Refused Where The System Asks For It
+    [Documentation]    A second system is started with that setting. The boot of one charge point is none of another,
+    ...    and it is still known after a reconnect.
+    [Tags]    R17.10
+    [Setup]    A System Requires A Boot
+    Connect Charge Point    gateway=boot first
+    Connect Charge Point    alias=booted    gateway=boot first
+    Boot    alias=booted
+    Every Call But The Boot Should Be Refused
+    Boot
+    Abort Charge Point Connection    alias=booted
+    Reconnect Charge Point    alias=booted
+    Send Heartbeat    alias=booted
+    Send Heartbeat
+    [Teardown]    The System That Requires A Boot Leaves
+
+A Thousand Generated Invalid Frames Get The Right Reactions
+    [Documentation]    100 charge points send invalid frames at the same time, each followed by a valid message. Each
+    ...    frame is logged and counted once.
+    [Tags]    R17.10    R17.6
     [Setup]    The System Is Well And Charge Points Can Connect
     1000 Generated Invalid Frames Of 100 Charge Points Get The Right Reactions
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from itertools import permutations
 from pathlib import Path
 
 from robot.api import logger
@@ -12,7 +14,7 @@ from robot.api.types import Secret
 from ChargePointLibrary.base import ALIAS, ConnectingComponent, plain
 from ocpp_resilience import background
 from ocpp_resilience.charge_points.errors import ConnectFailed
-from ocpp_resilience.charge_points.gateway import Gateway, Login, TlsVersion
+from ocpp_resilience.charge_points.gateway import Gateway, Login, Spelling, TlsVersion
 from ocpp_resilience.charge_points.ghost import End
 from ocpp_resilience.charge_points.many import close_all, connect_all
 from ocpp_resilience.charge_points.point import ChargePoint
@@ -25,6 +27,16 @@ from ocpp_resilience.waiting import in_words, wait_until
 CONNECT_TIMEOUT = timedelta(seconds=10)
 CONNECTED = 101
 """The HTTP status of a WebSocket handshake that was accepted."""
+UNKNOWN_SUBPROTOCOL = "ocpp0.9"
+"""One that no system speaks."""
+
+
+async def _choice(gateway: Gateway, charge_point_id: str, offered: Sequence[str], *, limit: float) -> str | None:
+    connection = await gateway.open(charge_point_id, Login(subprotocols=offered), limit=limit)
+    try:
+        return connection.subprotocol
+    finally:
+        await connection.close()
 
 
 class Connection(ConnectingComponent):
@@ -122,13 +134,20 @@ class Connection(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection"))
     def reconnect_charge_point(
-        self, *, alias: str = ALIAS, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
+        self,
+        *,
+        alias: str = ALIAS,
+        gateway: str | None = None,
+        spelling: Spelling | None = None,
+        timeout: timedelta = CONNECT_TIMEOUT,
     ) -> None:
         """Reconnects a charge point; its configuration and its received frames are kept.
 
         Args:
             alias: which charge point.
             gateway: which gateway; by default the same.
+            spelling: how its id is written in the path from now on: `ENCODED`, `PLAIN` (only what must be is
+                percent-encoded; a `+` stands for itself) or `ALL` (every character is); by default as before.
             timeout: the longest wait until the connection is there.
 
         Raises:
@@ -139,11 +158,15 @@ class Connection(ConnectingComponent):
         ```robotframework
         Abort Charge Point Connection
         Reconnect Charge Point
+        Abort Charge Point Connection
+        Reconnect Charge Point    spelling=PLAIN
         ```
         """
         point = self._points.get(alias)
         if gateway is not None:
             point.gateway = self._gateways.get(gateway).speaking(point.version.subprotocol)
+        if spelling is not None:
+            point.login = replace(point.login, spelling=spelling)
         background.run(point.connect, limit=timeout.total_seconds())
 
     @keyword(tags=("charge point", "connection", "load"))
@@ -322,6 +345,42 @@ class Connection(ConnectingComponent):
         if status is not None and refused.status != status:
             raise ExpectationFailed(f"Expected a refusal with HTTP {status}. {refused}")
         return refused.status
+
+    @keyword(tags=("charge point", "connection", "getter"))
+    def find_wrong_subprotocols(self, *, gateway: str = "gateway", timeout: timedelta = CONNECT_TIMEOUT) -> list[str]:
+        """Connects with subprotocols in different orders, and returns errors in the gateway's choices.
+
+        Of the subprotocols that a charge point offers, the gateway has to choose the first that the system speaks; by
+        the tolerant oracle any of them (`oracle` in the target profile, which lists those that it speaks in `actions`).
+        In front of two of them, one that does not exist is offered.
+
+        Args:
+            gateway: which gateway, if there are several.
+            timeout: the longest wait for each connection.
+
+        Example:
+        ```robotframework
+        @{wrong} =    Find Wrong Subprotocols
+        Should Be Empty    ${wrong}
+        ```
+        """
+        where = self._gateways.get(gateway)
+        spoken = where.target.protocols
+        pairs = list(permutations(spoken, min(2, len(spoken))))
+        found = []
+        for pair in pairs:
+            offered = [UNKNOWN_SUBPROTOCOL, *pair]
+            told = f"of {', '.join(offered)}"
+            point = self._ids.charge_point()
+            try:
+                chosen = background.run(_choice, where, point, offered, limit=timeout.total_seconds())
+            except ConnectFailed as refused:
+                found.append(f"{told} the gateway chose none, expected {pair[0]}: {refused}")
+                continue
+            if chosen != pair[0] and (where.target.strict or chosen not in pair):
+                found.append(f"{told} the gateway chose {chosen}, expected {pair[0]}")
+        logger.info("\n".join(found) or f"Subprotocols were chosen rightly: {len(pairs)} connections.")
+        return found
 
     @keyword(tags=("charge point", "connection", "getter"))
     def get_connection_status(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -12,8 +13,11 @@ from CorrelationLibrary.base import LineComponent, several
 from ocpp_resilience.correlation.commands import Command, Commands
 from ocpp_resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.system.inspection import Correlations
+from ocpp_resilience.system.inspection import Correlations, Waiting
 from ocpp_resilience.waiting import in_words, seconds, wait_until
+
+LOGGED = 20
+"""Errors in the log."""
 
 
 class Counting(LineComponent):
@@ -104,6 +108,57 @@ class Counting(LineComponent):
         """
         others = 0 if besides is None else several(besides).waiting
         return self._lines.get(alias).inspect().pending - others
+
+    @keyword(tags=("commands", "inspection", "getter"))
+    def find_wrong_inspection(
+        self,
+        commands: Commands | Command | list[Command],
+        *,
+        besides: Commands | Command | list[Command] | None = None,
+        alias: str = "commands",
+    ) -> list[str]:
+        """Returns errors in the list of the oldest pending commands.
+
+        Each entry is a command that waits, with its charge point, action, timeout and age as far as the inspection
+        gives them (`commands.inspection` in the profile), and no command that waits longer than a listed one is
+        missing.
+
+        Args:
+            commands: commands that wait; their charge points have received them.
+            besides: other commands that may still wait.
+            alias: which commands.
+
+        Raises:
+            UsageError: the target has no such inspection.
+
+        Example:
+        ```robotframework
+        ${commands}    Start Commands    200
+        Wait For Received Commands    ${commands}
+        @{wrong}    Find Wrong Inspection    ${commands}
+        Should Be Empty    ${wrong}
+        ```
+        """
+        line, batch = self._lines.get(alias), several(commands)
+        began = min((each.sent_at for each in batch if each.sent_at is not None), default=0.0)
+        timeouts = list({line.target.commands.waits(each.timeout) for each in batch})
+        asked = time.monotonic()
+        seen = line.inspect()
+        answered = time.monotonic()
+        waiting = [
+            Waiting(
+                message_id=each.message_id,
+                charge_point=each.charge_point,
+                action=each.action,
+                least=asked - each.received_at,
+                most=answered - began,
+                timeout=timeouts[0] if len(timeouts) == 1 else None,
+            )
+            for each in line.stand_in.held(charge_points=set(batch.charge_points))
+        ]
+        found = seen.problems(waiting, 0 if besides is None else several(besides).waiting)
+        logger.info("\n".join(found[:LOGGED]) or f"The list of {len(seen.oldest)} pending commands is right.")
+        return found
 
     @keyword(tags=("commands", "getter"))
     def get_command_timeout(self, asked: timedelta | None = None, *, alias: str = "commands") -> float:

@@ -11,6 +11,7 @@ from ocpp_resilience.robot.library import KeywordLibrary
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.server import OcppServer
 from OcppServerLibrary.api import Api
+from OcppServerLibrary.connection_events import Announced
 from OcppServerLibrary.counts import CountsKept
 from OcppServerLibrary.endpoints import Endpoints
 from OcppServerLibrary.health_watch import HealthWatch
@@ -26,7 +27,7 @@ __all__ = ["OcppServerLibrary"]
 if TYPE_CHECKING:
 
     class _Keywords(
-        KeywordLibrary, Api, CountsKept, Endpoints, HealthWatch, StoredState, Lifecycle, Log, Targets, Usage
+        KeywordLibrary, Announced, Api, CountsKept, Endpoints, HealthWatch, StoredState, Lifecycle, Log, Targets, Usage
     ):
         """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
@@ -78,6 +79,7 @@ class OcppServerLibrary(_Keywords):
                 Usage(servers),
                 StoredState(servers, configurations),
                 Api(servers, configurations),
+                Announced(servers),
                 CountsKept(servers),
                 Targets(),
             ]

@@ -13,7 +13,7 @@ from robot.api import logger
 from ocpp_resilience.errors import ExpectationFailed, ServiceError, WaitTimeout
 from ocpp_resilience.http_client import pick, shorten
 from ocpp_resilience.ocpp.model import ConfigurationModel, History, Outcome, StoredKey
-from ocpp_resilience.ocpp.model.values import Within
+from ocpp_resilience.ocpp.model.values import Within, moment
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.state.api import api_of, clients_listed, compare_api, not_listed
@@ -83,6 +83,7 @@ class Api(Component):
         gone: Sequence[str] = (),
         *,
         since: float = 0.0,
+        active_for: timedelta = timedelta(0),
         records: bool = True,
         timeout: timedelta = timedelta(seconds=5),
         alias: str = "server",
@@ -97,6 +98,8 @@ class Api(Component):
             connected: ids of charge points that are connected and have been heard of.
             gone: ids of charge points that are not connected any more.
             since: when the first of them connected, in seconds since 1970 (`time.time`).
+            active_for: how long after its connect each of them has sent something at least; both times are compared
+                as the system gives them.
             records: whether the records of the charge points are looked at, too.
             timeout: how long it may take to be right.
             alias: which server.
@@ -117,7 +120,7 @@ class Api(Component):
 
         def look() -> bool | None:
             try:
-                found[:] = self._wrongly_listed(server, connected, gone, since)
+                found[:] = self._wrongly_listed(server, connected, gone, since, active_for.total_seconds())
                 if records:
                     found.extend(self._wrongly_online(server, connected, gone))
                     found.extend(
@@ -134,7 +137,12 @@ class Api(Component):
         return found
 
     def _wrongly_listed(
-        self, server: OcppServer, connected: Sequence[str], gone: Sequence[str], since: float
+        self,
+        server: OcppServer,
+        connected: Sequence[str],
+        gone: Sequence[str],
+        since: float,
+        active_for: float,
     ) -> list[str]:
         api = api_of(server.target)
         id_field = "id" if api.clients is None else api.clients.id
@@ -150,6 +158,13 @@ class Api(Component):
         span = Within(since - tolerance, time.time() + tolerance)
         for entry in entries:
             who = str(pick(entry, id_field))
+            if who in connected and api.connected_at is not None and api.last_activity is not None:
+                began, heard = (moment(str(pick(entry, name))) for name in (api.connected_at, api.last_activity))
+                if began is not None and heard is not None and heard - began < active_for:
+                    found.append(
+                        f"{who}: last_activity is {heard - began:.1f} s after its connect, expected {active_for:g} s at"
+                        " least"
+                    )
             for name in (api.connected_at, api.last_activity):
                 if name is not None and who in connected and not span.allows(pick(entry, name)):
                     found.append(f"{who}: {name} is {pick(entry, name)!r}, expected {span}")

@@ -136,6 +136,42 @@ class Targets(Component):
         return target_of_run(target).version.chooses_ids
 
     @keyword(tags=("target", "getter"))
+    def get_spoken_versions(self, *, target: str | None = None) -> list[str]:
+        """Returns the OCPP versions that the system speaks, as subprotocols; the profile lists actions for each.
+
+        Args:
+            target: a bundled target profile, or the path of one; by default as at `Start Server`.
+
+        Example:
+        ```robotframework
+        @{versions}    Get Spoken Versions
+        Connect Charge Point    protocol=${versions}[0]
+        ```
+        """
+        return target_of_run(target).protocols
+
+    @keyword(tags=("target", "getter"))
+    def get_settings_for_boot_first(self, *, target: str | None = None) -> dict[str, str]:
+        """Returns the settings with which the system refuses charge points that have not booted.
+
+        Args:
+            target: the target profile (`security.boot_first`); by default as at `Start Server`.
+
+        Raises:
+            LacksCapability: it has no such setting; the test is skipped.
+
+        Example:
+        ```robotframework
+        ${redis}    Get Redis Url
+        &{settings}    Get Settings For Boot First
+        Start Server    ${redis}    &{settings}
+        ```
+        """
+        profile = target_of_run(target)
+        profile.require(Trait.BOOT_FIRST)
+        return dict(profile.security.boot_first)
+
+    @keyword(tags=("target", "getter"))
     def describe_target(self, *, target: str | None = None) -> dict[str, str]:
         """Returns the description of the system under test on the page, by field.
 

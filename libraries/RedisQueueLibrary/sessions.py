@@ -54,11 +54,14 @@ class Sessions(QueueComponent):
         return self._queues.get(alias).registered(charge_points)
 
     @keyword(tags=("queue", "sessions", "cleanup"))
-    def remove_registered_sessions(self, charge_points: Sequence[str], *, alias: str = "queue") -> None:
+    def remove_registered_sessions(
+        self, charge_points: Sequence[str], *, listed: bool = False, alias: str = "queue"
+    ) -> None:
         """Removes the sessions of charge points from the registry in Redis, as if they had expired there.
 
         Args:
             charge_points: their ids.
+            listed: whether they stay in the set of the connected ones, which does not expire.
             alias: which queue.
 
         Raises:
@@ -73,7 +76,7 @@ class Sessions(QueueComponent):
         Should Be Empty    ${there}
         ```
         """
-        self._queues.get(alias).unregister(charge_points)
+        self._queues.get(alias).unregister(charge_points, listed=listed)
 
     @keyword(tags=("queue", "getter", "sessions"))
     def wait_for_sessions_to_end(

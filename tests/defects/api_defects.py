@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from catalogue import defect
 from effect_defects import SOCKETS, changed_records
 from msgspec.structs import replace
@@ -15,6 +16,8 @@ from server import api
 from server.api import http, service
 from server.gateway import session as sessions
 from server.gateway import session_registry
+from server.gateway.call_queue import CallQueue
+from server.gateway.session_registry import SessionRegistry
 from server.metrics import Metrics
 from server.processor.processor import Processor
 from server.redis.script import Script
@@ -26,6 +29,9 @@ LISTS = "The HTTP API Lists And Filters The Stored State"
 COUNTS = "Metrics And Health Count The Queued Messages"
 DEAD = "A Processor That Dies Is Replaced And The Order Is Kept"
 WHO = "Connected Charge Points Are Reported Everywhere"
+CHANGES = "A Charge Point That Changes Its Version Is Known By The New One"
+KILLED = "The Server Is Killed Under Traffic And Loses Nothing"
+HEARTBEATS = "Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis"
 STORED = "Configuration That Is Stored Over HTTP Is Kept And Read"
 PROGRAMS = "Programs That Write Different Keys Of One Configuration Lose Nothing"
 BESIDE = "A Program And The System Write One Charge Point And Lose Nothing"
@@ -199,6 +205,65 @@ def connections_are_only_counted_up() -> None:
     Metrics.gauge = gauge
 
 
+# ------------------------------------------------------------------ events of connections
+
+
+def event_with(change: Callable[[str, sessions.Session], dict[str, Any]]) -> None:
+    """Change fields of the events of connects and disconnects."""
+    sound = SessionRegistry._event
+
+    def event(self: SessionRegistry, kind: str, session: sessions.Session) -> bytes:
+        return msgspec.json.encode(msgspec.json.decode(sound(self, kind, session)) | change(kind, session))
+
+    SessionRegistry._event = event
+
+
+@defect("R15.1", WHO, says=r"has the time at which it connected, or an earlier one.* wrong_connections: required == 0")
+def disconnects_have_the_time_of_the_connect() -> None:
+    """The event of a disconnect carries the time at which the connection began."""
+    event_with(lambda _, session: {"timestamp": session.connected_at})
+
+
+@defect(
+    "R15.1",
+    WHO,
+    says=r"the connect event of \S+ has the time \S+, expected a time with zone.* wrong_connections: required",
+)
+def events_have_times_without_a_zone() -> None:
+    """The times in events are local, without their zone."""
+    event_with(lambda *_: {"timestamp": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")})
+
+
+@defect("R15.1", WHO, says=r"ends a connection that no event has begun.* wrong_connections: required == 0")
+def disconnects_name_another_gateway() -> None:
+    """The event of a disconnect names the charge point where the gateway belongs."""
+    event_with(lambda kind, session: {"ws_server_id": session.charge_point_id} if kind == "disconnect" else {})
+
+
+@defect("R15.1", WHO, says=r"an event on \S+ has no field event like 'connect'.* wrong_connections: required == 0")
+def disconnects_are_announced_as_connects() -> None:
+    """The event of a disconnect goes to the channel of connects."""
+    rewritten("_announce", "redis.call('PUBLISH', KEYS[3], ARGV[i + 7])", "redis.call('PUBLISH', KEYS[2], ARGV[i + 7])")
+
+
+@defect("R15.1", WHO, says=r"the last event of \S+ says that it has disconnected|events say that \S+ has disconnected")
+def a_takeover_is_announced_as_a_disconnect() -> None:
+    """The end of the older of two connections is announced as the charge point's, behind the newer one's connect."""
+    rewritten(
+        "_announce",
+        "    reply[#reply + 1] = taken",
+        "    if ARGV[i] == 'disconnect' and taken == 0 then redis.call('PUBLISH', KEYS[3], ARGV[i + 7]) end\n"
+        "    reply[#reply + 1] = taken",
+    )
+
+
+@defect("R15.1", WHO, says=r"was told twice.* wrong_connections: required == 0")
+def connects_are_announced_twice() -> None:
+    """Each connect is published twice."""
+    once = "redis.call('PUBLISH', KEYS[2], ARGV[i + 7])"
+    rewritten("_announce", once, f"{once}\n            {once}")
+
+
 # ------------------------------------------------------------------ versions and configuration
 
 
@@ -264,3 +329,81 @@ def the_processor_writes_stale_records() -> None:
     """A commit does not look whether the records are still what was read."""
     sound = StateView.changes
     StateView.changes = lambda self: sound(self)._replace(conditions=[])
+
+
+# ------------------------------------------------------------------ what time and ends make of who is connected
+
+
+@defect("R16.8", KILLED, says=r"is_online is True, expected False.* ghosts: required == 0")
+def charge_points_of_a_killed_server_stay_online() -> None:
+    """Charge points whose session has expired are taken off the list, and their records say that they are online."""
+    rewritten("_mend", "mark(ARGV[5] .. id, false)", "")
+
+
+@defect("R16.8", KILLED, says=r"is_online is True, expected False.* ghosts: required == 0")
+def expired_sessions_are_never_looked_for() -> None:
+    """Nobody looks for charge points that are in the set and have no session."""
+
+    async def mend(_: SessionRegistry) -> None:
+        return
+
+    SessionRegistry._mend = mend
+
+
+@defect(
+    "R16.6", HEARTBEATS, says=r"last_activity is \S+ s after its connect, expected 1 s.* wrong_activity: required == 0"
+)
+def the_last_activity_is_that_of_connecting() -> None:
+    """A session is renewed, and its last activity stays as it was."""
+    rewritten("_renew", "        redis.call('HSET', ARGV[i], 'last_activity', ARGV[i + 3])\n", "")
+
+
+@defect(
+    "R16.6", HEARTBEATS, says=r"last_activity is \S+ s after its connect, expected 1 s.* wrong_activity: required == 0"
+)
+def heartbeats_of_an_outage_are_no_activity() -> None:
+    """Heartbeats that the gateway answers itself do not count as a sign of life."""
+    take = CallQueue.answer_heartbeat
+    sound = SessionRegistry._renew
+    heard: dict[Any, float] = {}
+
+    def answer(self: CallQueue, session: sessions.Session, message_id: str) -> None:
+        heard.setdefault(session, session.since)
+        take(self, session, message_id)
+
+    async def renew(self: SessionRegistry) -> None:
+        pings = {session: session.connection.heard for session in self._live() if session in heard}
+        for session in pings:
+            session.connection.heard = heard[session]
+        try:
+            await sound(self)
+        finally:
+            for session, last in pings.items():
+                session.connection.heard = max(session.connection.heard, last)
+
+    CallQueue.answer_heartbeat = answer
+    SessionRegistry._renew = renew
+
+
+@defect("R15.1", CHANGES, says=r"protocol is 'ocpp1\.6' after a boot in 'ocpp2\.0\.1'")
+def the_version_is_that_of_the_first_message() -> None:
+    """The record of a charge point keeps the version that it was made with."""
+    seen = StateView.apply
+
+    def apply(self: StateView, charge_point_id: str, *rest: Any, protocol: str, **more: Any) -> None:
+        known = self.charge_point(charge_point_id)
+        seen(self, charge_point_id, *rest, protocol=known.protocol if known.version else protocol, **more)
+
+    StateView.apply = apply
+
+
+@defect("R15.1", CHANGES, says=r"protocol is 'ocpp2\.\S+' after a boot in 'ocpp1\.6'")
+def the_version_never_falls() -> None:
+    """The record of a charge point keeps the highest version that it has spoken."""
+    seen = StateView.apply
+
+    def apply(self: StateView, charge_point_id: str, *rest: Any, protocol: str, **more: Any) -> None:
+        known = self.charge_point(charge_point_id).protocol
+        seen(self, charge_point_id, *rest, protocol=max(known, protocol), **more)
+
+    StateView.apply = apply

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from server.correlation import commands
 from server.correlation.commands import Commands
-from server.correlation.manager import Correlation, CorrelationManager, CorrelationTimeout, Totals, Verdict
+from server.correlation.manager import Correlation, CorrelationManager, CorrelationTimeout, Pending, Totals, Verdict
 from server.ocpp import envelope
 from server.ocpp.frames import CallError
 from server.processor.processor import Processor
@@ -375,3 +375,41 @@ def errors_reach_the_caller_before() -> None:
         return sound(self, message_id, charge_point_id, told_code, told, details)
 
     CorrelationManager.fail = fail
+
+
+# ------------------------------------------------------------------ the list of the oldest
+
+
+def listed(change: Callable[[CorrelationManager, list[Pending], int], list[Pending]]) -> None:
+    """Change the list of the oldest pending commands."""
+    sound = CorrelationManager.oldest
+    CorrelationManager.oldest = lambda self, most=100: change(self, sound(self, len(self)), most)
+
+
+LISTED = r"The list of the oldest pending commands is wrong: .*"
+
+
+@defect("R14.5", AT_ONCE, says=LISTED + r"waits for \d+\.\d s at least and is not listed")
+def the_newest_commands_are_listed_as_the_oldest() -> None:
+    """Of the pending commands the newest hundred are listed."""
+    listed(lambda _, pending, most: pending[-most:])
+
+
+@defect("R14.5", AT_ONCE, says=LISTED + r"is listed with an age of")
+def ages_count_down_to_the_timeout() -> None:
+    """A pending command is listed with the time that it has left, as its age."""
+    listed(lambda _, pending, most: [each._replace(age=each.timeout - each.age) for each in pending[:most]])
+
+
+@defect("R14.5", AT_ONCE, says=LISTED + r"is listed for \S+, expected")
+def pending_commands_are_listed_for_the_charge_point_of_the_first() -> None:
+    """Each pending command is listed for one and the same charge point."""
+    listed(
+        lambda _, pending, most: [each._replace(charge_point_id=pending[0].charge_point_id) for each in pending[:most]]
+    )
+
+
+@defect("R14.5", AT_ONCE, says=LISTED + r"is listed with a timeout of 30 s, expected 6 s")
+def pending_commands_are_listed_with_the_default_timeout() -> None:
+    """Each pending command is listed with the default timeout, whatever its caller asked for."""
+    listed(lambda _, pending, most: [each._replace(timeout=30.0) for each in pending[:most]])

@@ -112,6 +112,51 @@ def transaction_ids_as_text() -> None:
     changed_answer("StartTransaction", lambda answer: answer | {"transactionId": str(answer["transactionId"])})
 
 
+def starts_alike(without: str) -> None:
+    """Do not look at a field when a start is compared with earlier ones."""
+    asked: dict[str, Any] = {}
+    sound = StateView.transactions_started
+
+    def started(self: StateView, starts: Any) -> Any:
+        for each in sound(self, starts):
+            yield replace(each, **{without: asked[without]})
+
+    handle = ACTIONS["StartTransaction"].handle
+
+    def start(call: Call, view: StateView) -> Outcome:
+        payload = call.payload
+        asked.update(
+            connector_id=payload.get("connectorId", 1),
+            id_tag=payload.get("idTag", ""),
+            meter_start=payload.get("meterStart", 0),
+        )
+        return handle(call, view)
+
+    StateView.transactions_started = started
+    ACTIONS["StartTransaction"].handle = start
+
+
+ONE_TRANSACTION = r"transactionId|transaction \d+"
+
+
+@defect("R13.8", SHAPES, says=ONE_TRANSACTION)
+def a_start_with_another_tag_is_the_same() -> None:
+    """A start is taken for one that came again although its id tag is another."""
+    starts_alike("id_tag")
+
+
+@defect("R13.8", SHAPES, says=ONE_TRANSACTION)
+def a_start_with_another_meter_is_the_same() -> None:
+    """A start is taken for one that came again although its meter stands elsewhere."""
+    starts_alike("meter_start")
+
+
+@defect("R13.8", SHAPES, says=ONE_TRANSACTION)
+def a_start_on_another_connector_is_the_same() -> None:
+    """A start is taken for one that came again although it is on another connector."""
+    starts_alike("connector_id")
+
+
 @defect("R13.8", SHAPES, says=r"idTagInfo: missing, although an idTag was given.* wrong_answers: required == 0")
 def stops_without_a_verdict() -> None:
     """A stop with an id tag is answered without the status of the tag."""

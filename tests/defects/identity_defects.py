@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import unicodedata
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 from catalogue import defect
 from queue_defects import replaced
@@ -472,6 +473,39 @@ def two_tokens_are_as_good_as_one() -> None:
 def a_plus_sign_is_a_space() -> None:
     """A plus sign in the path is read as in a form, and left out."""
     connected_under(lambda charge_point_id: charge_point_id.replace("+", ""))
+
+
+PATH_REFUSED = r"was refused at \S+ with HTTP 40[04]"
+
+
+@defect("R13.8", AT_THE_GATEWAY, says=PATH_REFUSED)
+def a_literal_plus_sign_is_a_space() -> None:
+    """A plus sign that stands for itself in the path is read as in a form; an encoded one is read rightly."""
+    handshakes.unquote = lambda text, **_: unquote_plus(text)
+
+
+@defect("R13.8", SIMILAR, says=r"GET \S+\+1\S* answered 404.* wrong_over_http: required == 0")
+def a_plus_sign_in_a_path_of_the_api_is_a_space() -> None:
+    """In the paths of the HTTP API a plus sign is read as in a form; an encoded one is read rightly."""
+    http.unquote = lambda text, **_: unquote_plus(text)
+
+
+@defect("R13.8", AT_THE_GATEWAY, says=PATH_REFUSED)
+def plain_characters_in_paths_are_refused() -> None:
+    """A path is refused for characters that need not be percent-encoded in it."""
+    handshakes.unquote = lambda text, **_: "" if set("+*?[]") & set(text) else unquote(text)
+
+
+@defect(
+    "R13.8", AT_THE_GATEWAY, says=PATH_REFUSED + "|not connected|have not been answered|should have|differences? in"
+)
+def only_capital_digits_encode() -> None:
+    """Percent-encoding with digits in lower case is not decoded."""
+
+    def decoded(text: str, **_: Any) -> str:
+        return unquote(re.sub("%(?=[0-9A-F]?[a-f])", "%25", text))
+
+    handshakes.unquote = decoded
 
 
 @defect("R13.7", USED_AGAIN, says=r"should have received an answer to (case|CASE)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from websockets.frames import Frame, Opcode
 from server import api, descriptors
 from server.api import http
 from server.gateway import gateway, request_publisher
+from server.gateway.call_queue import CallQueue
 from server.gateway.flow_control import FlowControl, Intake
 from server.gateway.gateway import Gateway
 from server.gateway.session import Session
@@ -547,3 +549,30 @@ def dead_letter_times(change: Callable[[str], str]) -> None:
     """Change the times of dead letters."""
     sound = envelope.dead_letter
     envelope.dead_letter = lambda invalid, raw, received_at: sound(invalid, raw, change(received_at))
+
+
+@defect("R17.10", TOGETHER, says=r"Messages that were sent together were answered in the order")
+def held_calls_are_handled_backwards() -> None:
+    """Of the CALLs that come before the first is answered, the last is handled first."""
+
+    def pop(self: CallQueue, held: Any) -> Any:
+        entry = held.pop()
+        self._held_bytes -= len(entry.raw)
+        return entry
+
+    CallQueue._pop = pop
+
+
+@defect("R17.10", TOGETHER, says=r"Messages that were sent together were answered in the order")
+def held_calls_overtake_the_one_before() -> None:
+    """Every other CALL that comes too early is put in front of those that are held already."""
+    sound = CallQueue.take
+    turns = itertools.cycle((False, True))
+
+    def take(self: CallQueue, session: Session, entry: Any) -> None:
+        before = len(session.held or ())
+        sound(self, session, entry)
+        if session.held and len(session.held) > before and next(turns):
+            session.held.rotate(1)
+
+    CallQueue.take = take

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ssl
+from collections.abc import Callable
 
 import structlog
 from catalogue import defect
@@ -30,7 +31,7 @@ BROKEN_FRAMES = "A Flood Of Broken Frames Does Not Hurt The Others"
 logger = structlog.get_logger()
 
 
-@defect("R20.1", PASSWORD, says=r"R20\.1 let_in_wrongly: .*measured 3 connections")
+@defect("R20.1", PASSWORD, says=r"R20\.1 let_in_wrongly: .*measured 7 connections")
 def asks_for_no_password() -> None:
     """The file with the passwords is read, and no password is asked for."""
     Handshakes._authentic = lambda *_: True
@@ -54,6 +55,52 @@ def _as_user(request: Handshake, user: str) -> Handshake:
     del changed.headers["Authorization"]
     changed.headers["Authorization"] = f"Basic {base64.b64encode(user.encode() + b':' + password).decode()}"
     return changed
+
+
+def password_is(change: Callable[[bytes], bytes]) -> None:
+    """Take what a charge point shows for another password."""
+    sound = Handshakes._authentic
+
+    def authentic(self: Handshakes, charge_point_id: str, request: Handshake) -> bool:
+        given = base64.b64decode(request.headers.get("Authorization", "").partition(" ")[2])
+        if not given:
+            return sound(self, charge_point_id, request)
+        user, _, password = given.partition(b":")
+        changed = Handshake(request.path, request.headers.copy())
+        del changed.headers["Authorization"]
+        changed.headers["Authorization"] = f"Basic {base64.b64encode(user + b':' + change(password)).decode()}"
+        return sound(self, charge_point_id, changed)
+
+    Handshakes._authentic = authentic
+
+
+@defect("R20.1", PASSWORD, says=r"was refused at \S+ with HTTP 401")
+def a_password_ends_at_its_last_colon() -> None:
+    """Of a password with a colon, what stands behind it is taken."""
+    password_is(lambda password: password.rpartition(b":")[2])
+
+
+@defect("R20.1", PASSWORD, says=r"was refused at \S+ with HTTP 401")
+def a_plus_sign_in_a_password_is_a_space() -> None:
+    """Passwords are decoded as in a form."""
+    password_is(lambda password: password.replace(b"+", b" "))
+
+
+@defect("R20.1", PASSWORD, says=r"R20\.1 let_in_wrongly: .*measured 1 connections?")
+def the_beginning_of_a_password_is_enough() -> None:
+    """What stands behind the first 19 characters of a password is not looked at."""
+    _enough(lambda given, right: given[: len(right)] == right)
+
+
+@defect("R20.1", PASSWORD, says=r"R20\.1 let_in_wrongly: .*measured 1 connections?")
+def passwords_without_their_case() -> None:
+    """A password in another case is taken."""
+    _enough(lambda given, right: given.lower() == right.lower())
+
+
+def _enough(matches: Callable[[bytes, bytes], bool]) -> None:
+    right = b"Right:e1f6*_=:+|@.d2"
+    password_is(lambda password: right if matches(password, right) else password)
 
 
 @defect("R20.1", PASSWORD, says=r"R20\.1 shown: .*measured [1-9]")

@@ -138,6 +138,32 @@ def updating_one_key_drops_the_others() -> None:
     RedisStateStore._field_work = field_work
 
 
+def saves_without_removing(*, said: bool) -> None:
+    """Leave the keys that a new configuration does not have; `said`: the store takes that for the whole."""
+    sound = RedisStateStore._apply
+
+    async def apply(self: RedisStateStore, key: str, operation: str, work: Any) -> Any:
+        if operation != "save configuration":
+            return await sound(self, key, operation, work)
+        kept = [each for each in work.operations if each[0] != "HDEL"]
+        reply = await sound(self, key, operation, work._replace(operations=kept))
+        return sum(len(each[2::2]) for each in kept if each[0] == "HSET") if said else reply
+
+    RedisStateStore._apply = apply
+
+
+@defect("R15.3", CONFIGURATION, says=r"StateConflict: save configuration \S+: it changed through 500 attempts")
+def a_shorter_configuration_cannot_be_saved() -> None:
+    """The keys that a new configuration does not have stay, and saving it never comes to an end."""
+    saves_without_removing(said=False)
+
+
+@defect("R15.3", CONFIGURATION, says=r"differing_fields: required == 0")
+def saving_a_configuration_adds_to_the_one_before() -> None:
+    """A configuration that is saved in the place of another keeps the keys of that one."""
+    saves_without_removing(said=True)
+
+
 @defect("R15.1", DELETED, says=r"1 field differs: serial: None and")
 def an_update_forgets_a_field() -> None:
     """Serial numbers are lost when a charge point is updated."""

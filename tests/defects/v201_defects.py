@@ -31,6 +31,7 @@ FOREIGN = "A Charge Point Cannot Change The Transactions Of Another"
 MISSING = "Messages With Missing Fields Are Refused"
 TYPES = "Wrong Types And Values Are Refused"
 ON_SOCKETS = "Invalid Messages On The WebSocket Are Answered As OCPP-J Says"
+OFFERED = "The First Offered Version That The System Speaks Is Chosen"
 SEND_AND_CALLRESULTERROR = "SEND And CALLRESULTERROR Are Answered As The Version Says"
 
 V2_0_1, V2_1 = "ocpp2.0.1", "ocpp2.1"
@@ -133,6 +134,26 @@ def events_sent_later_are_not_counted() -> None:
     asked_for("TransactionEvent", lambda payload: {k: v for k, v in payload.items() if k != "offline"})
 
 
+def offline_but(kind: str) -> None:
+    """Do not count events of a kind that were sent later."""
+    asked_for(
+        "TransactionEvent",
+        lambda payload: payload | ({"offline": False} if payload["eventType"] == kind else {}),
+    )
+
+
+@defect("R13.8", SHAPES, says=r"transaction .*: offline is \d+, expected \d+")
+def late_ends_are_not_counted_as_offline() -> None:
+    """An Ended that was sent later is not counted as such."""
+    offline_but("Ended")
+
+
+@defect("R13.8", SHAPES, says=r"transaction .*: offline is \d+, expected \d+")
+def late_starts_are_not_counted_as_offline() -> None:
+    """A Started that was sent later is not counted as such."""
+    offline_but("Started")
+
+
 @defect("R13.8", SHAPES, says=r"transaction .*: (seq_no|meter_current|missing) is .*, expected")
 def events_above_the_end_count() -> None:
     """An event whose sequence number is above that of the Ended counts."""
@@ -232,6 +253,30 @@ def multipliers_are_ignored() -> None:
     transactions._energy_of = lambda sample: sound(
         sample | {"unitOfMeasure": {k: v for k, v in sample.get("unitOfMeasure", {}).items() if k != "multiplier"}}
     )
+
+
+def multiplied(change: Callable[[str, int], int]) -> None:
+    """Change the power of ten that a reading is multiplied with."""
+    sound = transactions._energy_of
+
+    def energy_of(sample: Payload) -> int | None:
+        unit = sample.get("unitOfMeasure", {})
+        power = change(unit.get("unit", "Wh"), unit.get("multiplier", 0))
+        return sound(sample | {"unitOfMeasure": unit | {"multiplier": power}})
+
+    transactions._energy_of = energy_of
+
+
+@defect("R13.8", SHAPES, says=r"transaction .*: (meter_start|meter_current|meter_stop) is \d+, expected \d+")
+def multipliers_of_kilowatt_hours_are_ignored() -> None:
+    """The multiplier of a reading in kWh is not looked at."""
+    multiplied(lambda unit, power: 0 if unit == "kWh" else power)
+
+
+@defect("R13.8", SHAPES, says=r"transaction .*: (meter_start|meter_current|meter_stop) is \d+, expected \d+")
+def negative_multipliers_are_ignored() -> None:
+    """A multiplier below 0 is taken for none."""
+    multiplied(lambda _, power: max(power, 0))
 
 
 @defect("R13.8", SHAPES, says=r"transaction .*: (meter_start|meter_current|meter_stop) is \d+, expected \d+")
@@ -452,6 +497,24 @@ def the_servers_favourite_version() -> None:
         connection.protocol.available_subprotocols = ["ocpp1.6"]
 
     handshakes._prefer_subprotocols_of = prefer
+
+
+@defect("R17.10", OFFERED, says=r"of ocpp0\.9, (ocpp\S+), (ocpp\S+) the gateway chose \2, expected \1")
+def the_servers_order_of_versions_decides() -> None:
+    """Of the versions that are offered, the gateway chooses the one that stands first in its own list."""
+    handshakes._prefer_subprotocols_of = lambda *_: None
+
+
+@defect("R17.10", OFFERED, says=r"of ocpp0\.9, \S+, \S+ the gateway chose none")
+def an_unknown_version_costs_the_connection() -> None:
+    """A gateway looks only at the first version that is offered."""
+
+    def first(connection: Any, request: Request) -> None:
+        offered = request.headers.get("Sec-WebSocket-Protocol", "").partition(",")[0].strip()
+        known = connection.protocol.available_subprotocols or ()
+        connection.protocol.available_subprotocols = [each for each in known if each == offered] or ["none"]
+
+    handshakes._prefer_subprotocols_of = first
 
 
 @defect("R13.8", SHAPES, says=r"NotifyEvent.*NotSupported|refused")

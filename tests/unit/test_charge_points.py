@@ -20,7 +20,7 @@ from ChargePointLibrary import ChargePointLibrary
 from ocpp_resilience import background
 from ocpp_resilience.charge_points.behaviour import Behaviour, How
 from ocpp_resilience.charge_points.errors import CallRefused, ConnectFailed, NoAnswer, NotConnected
-from ocpp_resilience.charge_points.gateway import Gateway
+from ocpp_resilience.charge_points.gateway import Gateway, Spelling
 from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
 from ocpp_resilience.ocpp.frames import Direction, MessageType, read_frame
 from ocpp_resilience.profile import Target
@@ -95,6 +95,15 @@ class TestConnecting:
         assert "CP/1?é%" in gateway.connections
         assert Gateway("ws://h:1", Target.load("reference")).url_of("a/b") == "ws://h:1/ocpp/a%2Fb"
 
+    def test_the_id_can_be_spelled_in_other_ways(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+        library.connect_charge_point("CP/+1")
+        for spelling, expected in ((Spelling.PLAIN, "/ocpp/CP%2F+1"), (Spelling.ALL, "/ocpp/%43%50%2f%2b%31")):
+            library.abort_charge_point_connection()
+            library.reconnect_charge_point(spelling=spelling)
+            request = gateway.connections["CP/+1"].request
+            assert request is not None
+            assert request.path == expected
+
     def test_a_password_is_sent(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         gateway.password = "secret"
         library.connect_charge_point("CP-1", password="secret")
@@ -121,6 +130,13 @@ class TestConnecting:
             assert library.connection_should_be_refused(gateway="plain") is None
             with pytest.raises(UsageError, match=r"There are no certificates in .*none\.pem"):
                 library.connect_charge_point("CP-3", alias="third", ca=tmp_path / "none.pem")
+
+    def test_the_choice_of_a_subprotocol_is_judged(self, library: ChargePointLibrary) -> None:
+        wrong = library.find_wrong_subprotocols()
+        # The fake gateway speaks one version, and the target three.
+        assert "of ocpp0.9, ocpp2.1, ocpp1.6 the gateway chose ocpp1.6, expected ocpp2.1" in wrong
+        assert any(each.startswith("of ocpp0.9, ocpp2.1, ocpp2.0.1 the gateway chose none") for each in wrong)
+        assert not any(each.startswith("of ocpp0.9, ocpp1.6,") for each in wrong)
 
     def test_a_foreign_subprotocol_is_refused(self, library: ChargePointLibrary) -> None:
         assert library.connection_should_be_refused(subprotocols=["ocpp2.0.1"]) == 400

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -31,6 +31,26 @@ class TlsVersion(enum.Enum):
     TLS_1_3 = "TLSv1_3"
 
 
+class Spelling(enum.Enum):
+    """How a charge point writes its id in the path; all of them name the same charge point (RFC 3986 section 2).
+
+    Members:
+        ENCODED: everything but letters, digits and `-._~` is percent-encoded.
+        PLAIN: only what must be is percent-encoded, so that a `+`, for example, stands for itself.
+        ALL: every character is percent-encoded, with hexadecimal digits in lower case.
+    """
+
+    ENCODED = "encoded"
+    PLAIN = "plain"
+    ALL = "all"
+
+    def write(self, charge_point_id: str) -> str:
+        """The id as the last part of a path."""
+        if self is Spelling.ALL:
+            return "".join(f"%{byte:02x}" for byte in charge_point_id.encode())
+        return quote(charge_point_id, safe="!$&'()*+,;=@" if self is Spelling.PLAIN else "")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
     """Options of a connection besides its address.
@@ -43,6 +63,7 @@ class Login:
         certificate: a PEM file with the charge point's certificate and its key (security profile 3); `None` shows none.
         tls: the only version of TLS that is offered; all that are safe if not given.
         origin: the origin of the web page that connects; charge points send none.
+        spelling: how the id is written in the path.
     """
 
     password: str | None = field(default=None, repr=False)
@@ -52,6 +73,7 @@ class Login:
     certificate: Path | None = None
     tls: TlsVersion | None = None
     origin: str | None = None
+    spelling: Spelling = Spelling.ENCODED
 
 
 class Gateway:
@@ -86,9 +108,9 @@ class Gateway:
         """
         return self if protocol is None else Gateway(self.url, self.target.speaking(protocol))
 
-    def url_of(self, charge_point_id: str) -> str:
+    def url_of(self, charge_point_id: str, spelling: Spelling = Spelling.ENCODED) -> str:
         """The URL to which this charge point connects."""
-        return self.url + self.target.gateway_path(charge_point_id)
+        return self.url + self.target.gateway_path(charge_point_id, write=spelling.write)
 
     async def open(self, charge_point_id: str, login: Login, *, limit: float) -> ClientConnection:
         """Connect.
@@ -103,7 +125,7 @@ class Gateway:
         Raises:
             ConnectFailed: the gateway refused, did not choose the subprotocol, or there is none.
         """
-        url = self.url_of(charge_point_id)
+        url = self.url_of(charge_point_id, login.spelling)
         wanted = self.target.gateway.subprotocol
         offered = [wanted] if login.subprotocols is None else list(login.subprotocols)
         try:

@@ -84,7 +84,9 @@ class SessionScript(sessions.SessionScript):
                 steps += self._while_charging(chance.choice(running))
             elif self._ended and dice < 0.68:
                 steps.append(("StartTransaction", dict(chance.choice(self._ended).start)))
-            elif dice < 0.75:
+            elif self._ended and idle and dice < 0.72:
+                steps.append(("StartTransaction", self._nearly_the_same(chance.choice(self._ended).start, idle)))
+            elif dice < 0.79:
                 steps += self._not_its_own()
             else:
                 steps.append(self._something_else())
@@ -105,6 +107,19 @@ class SessionScript(sessions.SessionScript):
             # Readings behind a start whose answer is not there yet go to the transaction on the connector.
             steps.append(self._meter_values(connector, None, meter))
         return steps
+
+    def _nearly_the_same(self, start: dict[str, Any], idle: Sequence[int]) -> dict[str, Any]:
+        """A start at the time of an earlier one, and another transaction: one other thing is not the same."""
+        chance, connector = self._chance, start["connectorId"]
+        elsewhere = [number for number in idle if number != connector]
+        if connector not in idle:
+            return start | {"connectorId": chance.choice(elsewhere)}
+        others: list[dict[str, Any]] = [
+            {"idTag": chance.choice([tag for tag in ID_TAGS if tag != start["idTag"]])},
+            {"meterStart": start["meterStart"] + 1},
+            *({"connectorId": number} for number in elsewhere[:1]),
+        ]
+        return start | chance.choice(others)
 
     def _while_charging(self, charging: _Charging) -> list[Step]:
         dice = self._chance.random()

@@ -100,6 +100,13 @@ class SessionScript(sessions.SessionScript):
     def _event(self, charging: _Charging, kind: str, trigger: str, **fields: Any) -> Step:
         return charging.transaction.event(kind, trigger, self._now(), **fields)
 
+    def _perhaps_offline(self, charging: _Charging, kind: str, trigger: str, **fields: Any) -> Step:
+        """An event that may have happened without a connection."""
+        charging.transaction.offline = self._chance.random() < 0.25
+        event = self._event(charging, kind, trigger, **fields)
+        charging.transaction.offline = False
+        return event
+
     def _starts(self, evse: int) -> list[Step]:
         chance = self._chance
         token = chance.choice(ID_TOKENS)
@@ -118,7 +125,7 @@ class SessionScript(sessions.SessionScript):
             fields["transactionInfo"]["chargingState"] = "Charging"
         if chance.random() < 0.2:
             fields["transactionInfo"]["remoteStartId"] = chance.randrange(1, 2**31)
-        start = self._event(
+        start = self._perhaps_offline(
             charging, "Started", chance.choice(("Authorized", "CablePluggedIn", "RemoteStart")), **fields
         )
         if chance.random() < 0.1:
@@ -187,7 +194,7 @@ class SessionScript(sessions.SessionScript):
             fields["idToken"] = id_token(charging.token)
         if chance.random() < 0.7:
             fields["meterValue"] = [meter_value(charging.meter, self._now(), "Transaction.End")]
-        return self._told(charging, [self._event(charging, "Ended", "EVDeparted", **fields)])
+        return self._told(charging, [self._perhaps_offline(charging, "Ended", "EVDeparted", **fields)])
 
     def _after_the_end(self, charging: _Charging) -> list[Step]:
         """Events that come when the end has come, and those that nothing can come of."""
@@ -223,8 +230,9 @@ class SessionScript(sessions.SessionScript):
             register: dict[str, Any] = {"value": meter + number}
             if chance.random() < 0.3:
                 register = {"value": (meter + number) / 1000, "unitOfMeasure": {"unit": "kWh"}}
-            elif chance.random() < 0.3:
-                register = {"value": (meter + number) / 1000, "unitOfMeasure": {"unit": "Wh", "multiplier": 3}}
+            elif chance.random() < 0.4:
+                unit, multiplier, value = chance.choice(_scaled(meter + number))
+                register = {"value": value, "unitOfMeasure": {"unit": unit, "multiplier": multiplier}}
             elif chance.random() < 0.3:
                 register["unitOfMeasure"] = {"unit": "Wh"}
             if chance.random() < 0.5:
@@ -300,6 +308,18 @@ class SessionScript(sessions.SessionScript):
                 attribute["mutability"] = chance.choice(("ReadOnly", "ReadWrite", "WriteOnly"))
             reports.append({"component": component, "variable": variable, "variableAttribute": [attribute]})
         return "NotifyReport", {"requestId": 1, "generatedAt": self._now(), "seqNo": 0, "reportData": reports}
+
+
+def _scaled(energy: int) -> Sequence[tuple[str, int, float]]:
+    """Unit, multiplier and value of a reading in Wh, in several ways."""
+    return (
+        ("Wh", 3, energy / 1000),
+        ("Wh", -2, energy * 100),
+        ("Wh", 0, energy),
+        ("kWh", -3, energy),
+        ("kWh", 3, energy / 1_000_000),
+        ("kWh", 0, energy / 1000),
+    )
 
 
 def repeated() -> Repeated:

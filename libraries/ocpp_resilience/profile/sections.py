@@ -89,6 +89,10 @@ class Trait(enum.StrEnum):
     """Somebody can stand in for its gateway: charge points are announced in Redis, and each has a list of its own."""
     SURPLUS_ANSWER_RECORDS = "surplus_answer_records"
     """It logs, and counts, answers that nobody waits for."""
+    CONNECTION_EVENTS = "connection_events"
+    """Its gateway publishes an event for each charge point that connects or disconnects (`announcement`)."""
+    BOOT_FIRST = "boot_first"
+    """It can be told to refuse charge points until they have booted (`security.boot_first`)."""
 
 
 class StopSignal(enum.StrEnum):
@@ -365,6 +369,8 @@ class Inspection(Section, frozen=True):
         message_id: the message id of an entry of that list.
         charge_point_id: its charge point.
         age: how long it waits, in seconds.
+        action: its OCPP action; `null` if it is not given.
+        timeout: how long its answer is waited for, in seconds; `null` if it is not given.
     """
 
     pending: str = "pending"
@@ -373,6 +379,8 @@ class Inspection(Section, frozen=True):
     message_id: str = "message_id"
     charge_point_id: str = "charge_point_id"
     age: str = "age"
+    action: str | None = None
+    timeout: str | None = None
 
 
 class Commands(Section, frozen=True):
@@ -455,6 +463,8 @@ class Security(Section, frozen=True):
             `{client_crl}`.
         redis_tls: for a Redis whose certificate the authority in a file has signed: `{authority}`.
         redis_privileges: the keys, channels and commands that the system needs, in the words of ACL SETUSER.
+        boot_first: for a system that refuses everything but BootNotification from a charge point that was not accepted
+            yet.
     """
 
     basic: dict[str, str] = {}
@@ -463,6 +473,7 @@ class Security(Section, frozen=True):
     client_certificates: dict[str, str] = {}
     redis_tls: dict[str, str] = {}
     redis_privileges: list[str] = []
+    boot_first: dict[str, str] = {}
 
 
 SECURITY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
@@ -470,6 +481,7 @@ SECURITY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "tls": ("certificate", "key"),
     "client_certificates": ("client_ca", "client_crl"),
     "redis_tls": ("authority",),
+    "boot_first": (),
 }
 """The placeholders that the settings of each part of `Security` may hold."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -43,6 +43,13 @@ from ocpp_resilience.profile.templates import PLACEHOLDER, fill, listed
 from ocpp_resilience.text import did_you_mean
 
 _GLOB_SPECIAL = re.compile(r"([*?\[\]\\])")
+
+_PLACES = {Trait.CONNECTION_EVENTS: "announcement and redis.keys", Trait.BOOT_FIRST: "security.boot_first"}
+"""Where a profile says what a trait follows from, if not under `commands`."""
+
+
+def _encoded(charge_point_id: str) -> str:
+    return quote(charge_point_id, safe="")
 
 
 class Target(Section, frozen=True):
@@ -189,6 +196,12 @@ class Target(Section, frozen=True):
                 return not self.why_no_stand_in
             case Trait.SURPLUS_ANSWER_RECORDS:
                 return self.has(Capability.LOG_RECORDS) and self.has(Capability.CORRELATION_INSPECTION)
+            case Trait.CONNECTION_EVENTS:
+                kinds = ("connect", "disconnect")
+                described = all(getattr(self.announcement, kind) for kind in kinds)
+                return described and all(self.has_key(f"control_{kind}") for kind in kinds)
+            case Trait.BOOT_FIRST:
+                return bool(self.security.boot_first)
 
     @property
     def why_no_stand_in(self) -> str:
@@ -208,7 +221,7 @@ class Target(Section, frozen=True):
         """
         if not self.has(capability):
             wanted = capability.value.replace("_", " ")
-            where = "commands" if isinstance(capability, Trait) else "capabilities"
+            where = _PLACES.get(capability, "commands") if isinstance(capability, Trait) else "capabilities"
             raise LacksCapability(f"Target '{self.name}' does not support {wanted} ({where} in {self.source}).")
 
     @property
@@ -336,15 +349,19 @@ class Target(Section, frozen=True):
         }
         return {name: fill(text, values) for name, text in getattr(self.announcement, what).items()}
 
-    def gateway_path(self, charge_point_id: str) -> str:
-        """The path of the WebSocket endpoint for a charge point; its id is percent-encoded.
+    def gateway_path(self, charge_point_id: str, *, write: Callable[[str], str] = _encoded) -> str:
+        """The path of the WebSocket endpoint for a charge point.
+
+        Args:
+            charge_point_id: the charge point.
+            write: writes the id as a part of a path; percent-encoded if not given.
 
         Raises:
             LacksCapability: the system has no gateway.
         """
         if self.gateway.path is None:
             raise LacksCapability(f"Target '{self.name}' has no gateway (gateway.path in {self.source}).")
-        return fill(self.gateway.path, {"charge_point_id": quote(charge_point_id, safe="")})
+        return fill(self.gateway.path, {"charge_point_id": write(charge_point_id)})
 
     def start_command(self, values: Mapping[str, str | int]) -> list[str]:
         """The command that starts the system; `values` are the placeholders' values but `python`'s."""

@@ -25,6 +25,8 @@ Get = Callable[[str], Reply]
 MOST_POINTS = 20
 """Charge points of which everything is asked for."""
 SINGLE_RECORDS = 5
+SUB_DELIMITERS = "!$&'()*+,;=@:"
+"""What may stand in a path as it is (RFC 3986 section 3.3)."""
 """Records of each kind that are asked for alone."""
 UNKNOWN: Ids = {"charge_point_id": "NOBODY-KNOWS-THIS-ONE", "connector_id": 4711, "transaction_id": 2147483001}
 
@@ -165,7 +167,7 @@ class _Asking:
             return
         kind, placeholders = API_VIEWS[name]
         for entry in self._chance.sample(entries, min(len(entries), SINGLE_RECORDS)):
-            path = _path(view, {placeholders[-1]: entry.id} | ids)
+            path = _path(view, {placeholders[-1]: entry.id} | ids, plain=True)
             reply = self._get(path)
             kept = _data(reply, view)
             if not isinstance(kept, dict):
@@ -203,8 +205,15 @@ def _fields(view: StateRecord, kind: str) -> Sequence[str]:
     return tuple(view.fields) or STATE_FIELDS[kind]
 
 
-def _path(view: StateView, ids: Ids) -> str:
-    return fill(view.path or "", {name: quote(str(value), safe="") for name, value in ids.items()})
+def _path(view: StateView, ids: Ids, *, plain: bool = False) -> str:
+    """The path of a view; with `plain`, only those characters are percent-encoded in it that have to be.
+
+    In a query, a `+` has to be.
+    """
+    path, mark, query = (view.path or "").partition("?")
+    safe = SUB_DELIMITERS if plain else ""
+    filled = fill(path, {name: quote(str(value), safe=safe) for name, value in ids.items()})
+    return filled + mark + fill(query, {name: quote(str(value), safe="") for name, value in ids.items()})
 
 
 def _data(reply: Reply, view: StateView) -> Any:

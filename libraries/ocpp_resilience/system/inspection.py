@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ from ocpp_resilience import http_client
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.http_client import pick, shorten
 from ocpp_resilience.profile import Target
+
+SLACK = 0.1
+"""Seconds by which ages may differ: the system gives them rounded."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,56 @@ class Pending:
         message_id: the id of its CALL.
         charge_point: the charge point.
         age: how long it waits, in seconds.
+        action: its OCPP action; `None` if the inspection does not give it.
+        timeout: how long its answer is waited for, in seconds; `None` likewise.
     """
 
     message_id: str
     charge_point: str
     age: float
+    action: str | None = None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A command that waits, as its sender knows it.
+
+    Attributes:
+        message_id: the id of its CALL.
+        charge_point: the charge point.
+        action: its OCPP action.
+        least, most: for how long it waited when the system was asked, in seconds.
+        timeout: how long the system waits for its answer, in seconds; `None` if that is not known.
+    """
+
+    message_id: str
+    charge_point: str
+    action: str
+    least: float
+    most: float
+    timeout: float | None
+
+    @property
+    def may_be_over(self) -> bool:
+        """Whether its time may have been up when the system was asked."""
+        return self.timeout is None or self.most > self.timeout - SLACK
+
+    def differences(self, entry: Pending) -> list[str]:
+        """What an inspection says wrongly of it."""
+        found = []
+        if entry.charge_point != self.charge_point:
+            found.append(f"{self.message_id} is listed for {entry.charge_point}, expected {self.charge_point}")
+        if entry.action is not None and entry.action != self.action:
+            found.append(f"{self.message_id} is listed as {entry.action}, expected {self.action}")
+        if not self.least - SLACK <= entry.age <= self.most + SLACK:
+            expected = f"expected {self.least:.1f} to {self.most:.1f} s"
+            found.append(f"{self.message_id} is listed with an age of {entry.age:.1f} s, {expected}")
+        if entry.timeout is not None and self.timeout is not None and abs(entry.timeout - self.timeout) > SLACK:
+            found.append(
+                f"{self.message_id} is listed with a timeout of {entry.timeout:g} s, expected {self.timeout:g} s"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -39,6 +88,29 @@ class Correlations:
     pending: int
     oldest: list[Pending]
     totals: dict[str, int]
+
+    def problems(self, waiting: Sequence[Waiting], others: int) -> list[str]:
+        """Wrong entries of `oldest`, which has to list those that wait longest as they are.
+
+        Args:
+            waiting: commands that wait.
+            others: how many more wait, of which nothing is known.
+        """
+        known = {each.message_id: each for each in waiting}
+        unknown = [entry.message_id for entry in self.oldest if entry.message_id not in known]
+        found = [f"{each} is listed as pending and is no command that waits" for each in unknown[others:]]
+        if self.pending and not self.oldest:
+            found.append(f"none of the {self.pending} pending commands is listed")
+        for entry in self.oldest:
+            if entry.message_id in known:
+                found += known.pop(entry.message_id).differences(entry)
+        youngest = min((entry.age for entry in self.oldest), default=0.0)
+        found += [
+            f"{each.message_id} waits for {each.least:.1f} s at least and is not listed, one of {youngest:.1f} s is"
+            for each in known.values()
+            if self.oldest and each.least > youngest + SLACK and not each.may_be_over
+        ]
+        return found
 
     def since(self, mark: Correlations) -> dict[str, int]:
         """The increase of each counter since `mark`."""
@@ -84,6 +156,8 @@ def read(data: Any, target: Target, url: str) -> Correlations:
             message_id=str(pick(entry, names.message_id)),
             charge_point=str(pick(entry, names.charge_point_id)),
             age=float(pick(entry, names.age) or 0),
+            action=None if names.action is None else str(pick(entry, names.action)),
+            timeout=None if names.timeout is None else float(pick(entry, names.timeout) or 0),
         )
         for entry in oldest
     ]

@@ -534,8 +534,12 @@ class QueueClient:
             or (session is not None and self._redis.type(session.replace("{charge_point_id}", point)) != b"none")
         ]
 
-    def unregister(self, charge_points: Iterable[str]) -> None:
+    def unregister(self, charge_points: Iterable[str], *, listed: bool = False) -> None:
         """Remove the sessions of these charge points from the registry of the system.
+
+        Args:
+            charge_points: the charge points.
+            listed: whether they stay in the set of the connected ones.
 
         Raises:
             LacksCapability: the target profile names no key of the registry.
@@ -548,7 +552,7 @@ class QueueClient:
                 break
             if keys.session is not None:
                 self._redis.delete(keys.session.replace("{charge_point_id}", point))
-            if keys.connected is not None:
+            if keys.connected is not None and not listed:
                 self._redis.srem(keys.connected, point)
 
     def adopt(self, charge_points: Iterable[str]) -> None:
