@@ -22,14 +22,14 @@ Test Tags         faults
 @{FAILOVERS}           kill primary    demote primary    partition primary    stale primary
 @{SILENT SENTINELS}    partition sentinels    partition sentinels 3
 @{NETWORK FAILURES}    at 0 s    latency 100 ms jitter=50 ms for 0.5 s
-...                    at 1 s    packet loss 0.1 for 1 s
-...                    at 2.5 s    slow drip for 0.5 s
-...                    at 3.5 s    bandwidth 20 for 0.5 s
-...                    at 4.5 s    reset connections
-...                    at 5.5 s    half-open for 1 s
-...                    at 7.5 s    black hole for 1 s
-...                    at 9.5 s    keep resetting 100 ms for 0.5 s
-...                    at 11 s    disconnect for 0.5 s
+...                    at 0.8 s    packet loss 0.1 for 1 s
+...                    at 2.1 s    slow drip for 0.5 s
+...                    at 2.9 s    bandwidth 20 for 0.5 s
+...                    at 3.7 s    reset connections
+...                    at 4.4 s    half-open for 1 s
+...                    at 6.2 s    black hole for 1 s
+...                    at 8 s    keep resetting 100 ms for 0.5 s
+...                    at 9.2 s    disconnect for 0.5 s
 
 
 *** Test Cases ***
@@ -262,8 +262,7 @@ Charge Points Whose Connection Died Leave No Ghost
     [Documentation]    Charge points lose power, their line fails, or a router drops their connections without notice.
     ...    The gateway gets no error and has to detect this by pings. All of it happens at the same time.
     [Tags]    R16.12
-    [Setup]    Run Keywords    The System Is Well And Charge Points Can Connect    AND
-    ...    The Network Before The Gateway Begins To Fail Beside The Next Tests    @{NETWORK FAILURES}
+    [Setup]    The System Is Well And Charge Points Can Connect
     Sessions End After    @{SILENT ENDS}
     [Teardown]    The Networks Are Healed And Gone    @{SILENT ENDS}
 
@@ -271,7 +270,8 @@ A Charge Point Is Served Again When Redis Has Lost What It Kept
     [Documentation]    The charge point stays connected while all keys or all scripts are deleted, Redis restarts empty,
     ...    or the sessions expire.
     [Tags]    R16.13
-    [Setup]    A System Whose Redis Keeps Nothing Runs
+    [Setup]    Run Keywords    A System Whose Redis Keeps Nothing Runs    AND
+    ...    The Network Before The Gateway Begins To Fail Beside The Next Tests    @{NETWORK FAILURES}
     [Template]    A Connected Charge Point Is Served Again After
     Redis Command    FLUSHALL
     Redis Command    SCRIPT    FLUSH
@@ -314,8 +314,8 @@ A Bad Certificate Or A Missing Permission Is A Clear Error Until It Is Mended
     [Teardown]    The Secured System Is Healed And Well
 
 The Network Before The Gateway Fails And Nothing Is Lost
-    [Documentation]    Charge points reconnect by themselves and retry unanswered messages. The failures began with the
-    ...    test of dead connections; this test waits for their end.
+    [Documentation]    Charge points reconnect by themselves and retry unanswered messages. The failures began in an
+    ...    earlier test; this test waits for their end.
     [Tags]    R16.12
     [Setup]    The Network Before The Gateway Is Failing    @{NETWORK FAILURES}
     Fault Schedule Should End    alias=${EDGE}    timeout=60 s
