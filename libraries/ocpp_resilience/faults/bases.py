@@ -62,6 +62,13 @@ class NetworkFault(InjectableFault):
     def recovered(self) -> str:
         return self.path.healed()
 
+    def proven(self) -> Proof:
+        found = super().proven()
+        if not found[0] and self.path.service_came_back():
+            # Nothing was measured: the service behind it was away, by another fault perhaps.
+            found = super().proven()
+        return found
+
     def reaches(self) -> Proof:
         return self.path.used()
 
