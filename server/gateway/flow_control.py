@@ -1,8 +1,9 @@
 """Flow control: how much one charge point may make the gateway do, and how many connections there may be.
 
-A charge point that sends as fast as it can must not delay the others. Each connection has a token bucket of messages.
-An empty bucket pauses reading, so that TCP slows the sender down, and a connection that stays at its limit is closed.
-A large read is taken in slices, with turns for the other connections in between.
+A charge point that sends as fast as it can must not delay the others. Each connection has a token bucket of messages; a
+long message counts as one for each KiB, since that is what it costs. An empty bucket pauses reading, so that TCP slows
+the sender down, and a connection that stays at its limit is closed. A large read is taken in slices, with turns for the
+other connections in between.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from server.rate_limited_log import LogRateLimit
 logger = structlog.get_logger()
 
 SLICE_BYTES = 1024
-"""Bytes that are taken of a read before the messages in them are counted."""
+"""Bytes that are taken of a read before the messages in them are counted; they count as one at least."""
 TURN_MESSAGES = 32
-"""Messages of one connection in one turn of the event loop, at most; a slice that was begun is finished."""
+"""Messages of one connection in one turn of the event loop, at most; a slice that was begun is finished. Bytes of long
+messages count as in the bucket."""
 BURST_SECONDS = 1.0
 """The size of the bucket: as many messages as the rate allows in this time."""
 FLOOD_SECONDS = 10.0
@@ -129,13 +131,15 @@ class Intake:
 
     def _take(self, connection: Throttled, data: bytes) -> None:
         self._refill()
-        position = taken = 0
+        position, taken = 0, 0.0
         while position < len(data):
             before = self.messages
-            connection.feed(data[position : position + SLICE_BYTES])
+            part = data[position : position + SLICE_BYTES]
+            connection.feed(part)
             position += SLICE_BYTES
-            taken += self.messages - before
-            self._tokens -= self.messages - before
+            cost = max(self.messages - before, len(part) / SLICE_BYTES)
+            taken += cost
+            self._tokens -= cost
             if taken >= TURN_MESSAGES or self._limited:
                 break
         if position < len(data) or self._limited:
@@ -162,7 +166,7 @@ class Intake:
                 self._control.note("connection_throttled", connection.gateway_id)
             elif self._refilled - self._limited_since > FLOOD_SECONDS:
                 self._control.note("connection_flooded", connection.gateway_id)
-                connection.close_flooded(f"more than {self._control.rate:g} messages a second")
+                connection.close_flooded(f"more than {self._control.rate:g} messages or KiB a second")
                 rest = b""
         self._backlog = rest
         connection.pause_reading()
