@@ -2,8 +2,9 @@
 
 A charge point that sends as fast as it can must not delay the others. Each connection has a token bucket of messages; a
 long message counts as one for each KiB, since that is what it costs. An empty bucket pauses reading, so that TCP slows
-the sender down, and a connection that stays at its limit is closed. A large read is taken in slices, with turns for the
-other connections in between.
+the sender down, and a connection that stays at its limit is closed. Connections at their limit share the rate of one:
+five of them cost the others no more than one does. A large read is taken in slices, with turns for the other
+connections in between.
 """
 
 from __future__ import annotations
@@ -54,17 +55,28 @@ class FlowControl:
 
     Args:
         rate: messages a second of one connection; 0 for no limit.
+
+    Attributes:
+        rate: as given.
+        connections: how many there are.
+        at_limit: how many of them are at their limit.
     """
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.connections = 0
+        self.at_limit = 0
         self._records = LogRateLimit()
 
     @property
     def full(self) -> bool:
         """Whether the process has as many connections as it can serve besides its other work."""
         return self.connections > descriptors.for_charge_points()
+
+    @property
+    def share(self) -> float:
+        """Messages a second of a connection at its limit."""
+        return self.rate / max(1, self.at_limit)
 
     def note(self, event: str, charge_point_id: str) -> None:
         """Log an action on a connection; within a second a few are logged, and the others are counted."""
@@ -129,6 +141,15 @@ class Intake:
             connection.feed(self._backlog[:SLICE_BYTES])
         self._backlog = b""
 
+    def gone(self) -> None:
+        """The connection is gone, and leaves its share to the others."""
+        self._below_limit()
+
+    def _below_limit(self) -> None:
+        if self._limited_since is not None:
+            self._limited_since = None
+            self._control.at_limit -= 1
+
     def _take(self, connection: Throttled, data: bytes) -> None:
         self._refill()
         position, taken = 0, 0.0
@@ -152,22 +173,24 @@ class Intake:
     def _refill(self) -> None:
         now = self._clock()
         most = self._control.rate * BURST_SECONDS
-        self._tokens = min(most, self._tokens + (now - self._refilled) * self._control.rate)
+        rate = self._control.rate if self._limited_since is None else self._control.share
+        self._tokens = min(most, self._tokens + (now - self._refilled) * rate)
         self._refilled = now
         if self._tokens > most / 2:
-            self._limited_since = None
+            self._below_limit()
 
     def _wait(self, connection: Throttled, rest: bytes) -> None:
         delay = 0.0
         if self._limited:
-            delay = -self._tokens / self._control.rate
             if self._limited_since is None:
                 self._limited_since = self._refilled
+                self._control.at_limit += 1
                 self._control.note("connection_throttled", connection.gateway_id)
             elif self._refilled - self._limited_since > FLOOD_SECONDS:
                 self._control.note("connection_flooded", connection.gateway_id)
                 connection.close_flooded(f"more than {self._control.rate:g} messages or KiB a second")
                 rest = b""
+            delay = -self._tokens / self._control.share
         self._backlog = rest
         connection.pause_reading()
         self._timer = asyncio.get_running_loop().call_later(delay, self._go_on, connection)
