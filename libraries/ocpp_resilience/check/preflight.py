@@ -37,6 +37,7 @@ VARIABLES = (
     "REDIS",
     URL,
     "REDIS_CA",
+    "SYSTEM_REDIS_LOGIN",
     "PROTOCOL",
     "RELEASE",
     "SOAK",

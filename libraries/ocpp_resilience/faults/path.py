@@ -68,8 +68,10 @@ class FaultyPath:
         tls: ProxyCertificates | None = None,
     ) -> None:
         self.name = name
-        if tls is not None and type(address) is not RedisAddress:
-            raise UsageError("A fault proxy with TLS supports a single Redis only, without sentinels.")
+        if tls is not None and (type(address) is not RedisAddress or address.encrypted):
+            raise UsageError(
+                "A fault proxy with TLS of its own supports a single Redis only, without TLS or sentinels."
+            )
         self.address = address
         self._entrance = address if tls is None else RedisAddress(address.url, tls.context())
         self.tls = tls

@@ -108,18 +108,22 @@ class RedisAddress(Address):
 
     Args:
         url: its URL.
-        secure: with it, probes speak TLS.
+        secure: with it, probes speak TLS; they do in any case where the URL begins with `rediss:`.
+
+    Attributes:
+        encrypted: whether TLS goes through a proxy before it, which then sees no commands.
 
     Raises:
-        UsageError: the URL is not of the form redis://[user:password@]host:port/db.
+        UsageError: the URL is not of the form redis[s]://[user:password@]host:port/db.
     """
 
     def __init__(self, url: str, secure: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
-        self._secure = secure
-        if parts.scheme != "redis" or not parts.hostname:
+        self.encrypted = parts.scheme == "rediss"
+        self._secure = _any_certificate() if self.encrypted and secure is None else secure
+        if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
             raise UsageError(
-                "A fault proxy needs a Redis URL of the form redis://[user:password@]host:port/db or "
+                "A fault proxy needs a Redis URL of the form redis[s]://[user:password@]host:port/db or "
                 "redis+sentinel://[user:password@]host:port,host:port/service/db."
             )
         super().__init__(url, parts.hostname, parts.port or 6379)
@@ -459,12 +463,17 @@ def _whole_http(reply: bytearray) -> bool:
 def _client_hello() -> bytes:
     """The first message of a TLS client."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        _any_certificate().wrap_bio(incoming, outgoing).do_handshake()
+    return outgoing.read()
+
+
+def _any_certificate() -> ssl.SSLContext:
+    """For probes, which measure the way and not the certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with contextlib.suppress(ssl.SSLWantReadError):
-        context.wrap_bio(incoming, outgoing).do_handshake()
-    return outgoing.read()
+    return context
 
 
 def _whole_record(received: bytearray) -> bool:
