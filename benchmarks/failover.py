@@ -1,6 +1,6 @@
 """Measures failovers of Redis under load: how long nobody is answered, and what was acknowledged and is lost.
 
-    python benchmarks/failover.py [--failovers 48] [--points 20] [--output results/failover.json]
+    python benchmarks/failover.py [--failovers 50] [--points 20] [--output results/failover.json]
 
 A primary, a replica and three sentinels of the embedded program; a server; charge points that start and stop
 transactions in turn, each with one CALL outstanding, and connect again by themselves, also when a CALL was not
@@ -8,6 +8,9 @@ answered for 10 seconds: a request that only the old primary had is lost, and no
 times a second another charge point connects and sends one message, so that answers are seen as soon as there can be
 any. The primary is killed, demoted, cut off from sentinels and replica, and paused, in turns; each way half of the
 time with a server that waits for the replica (`REDIS_WAIT_REPLICAS=1`), and half without.
+
+A failover begins when every charge point has been answered again since the one before, and the load has lasted for two
+more seconds. An answer to a CALL that the charge point has an answer to already counts as repeated.
 
 The old primary is brought back as soon as the new one is named: with WAIT nothing is answered before there is a replica
 again. What was acknowledged is lost when the state knows nothing of it after all have settled. The lag is what the
@@ -24,7 +27,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,7 +52,9 @@ ANSWER_LIMIT = 60.0
 PROBE_EVERY = 0.25
 """Seconds between two charge points that connect to send one message."""
 CALM = 2.0
-"""Seconds of load between two failovers."""
+"""Seconds of load between two failovers, with all charge points at work."""
+AT_WORK_LIMIT = 60.0
+"""Seconds in which every charge point has to be at work again."""
 
 
 @dataclass
@@ -104,6 +109,8 @@ class Traffic:
         acknowledged: the transactions that were started.
         unanswered: CALLs that were neither answered nor refused in time, on a connection that stayed.
         refused: CALLERRORs.
+        repeated: answers to CALLs that were not outstanding.
+        worked: when each charge point was last answered.
     """
 
     gateway: str
@@ -111,6 +118,8 @@ class Traffic:
     acknowledged: list[Acknowledged] = field(default_factory=list)
     unanswered: int = 0
     refused: int = 0
+    repeated: int = 0
+    worked: dict[str, float] = field(default_factory=dict)
     _numbers: Any = field(default_factory=itertools.count)
 
     async def charge(self, charge_point: str) -> None:
@@ -119,7 +128,7 @@ class Traffic:
             with contextlib.suppress(OSError, WebSocketException):
                 async with connect(f"{self.gateway}/ocpp/{charge_point}", subprotocols=["ocpp1.6"]) as socket:  # type: ignore[list-item]
                     while True:
-                        await self._session(socket)
+                        await self._session(socket, charge_point)
             await asyncio.sleep(PAUSE)
 
     async def probe(self) -> None:
@@ -135,7 +144,7 @@ class Traffic:
             async with connect(f"{self.gateway}/ocpp/{charge_point}", subprotocols=["ocpp1.6"]) as socket:  # type: ignore[list-item]
                 await self._call(socket, "StatusNotification", status)
 
-    async def _session(self, socket: ClientConnection) -> None:
+    async def _session(self, socket: ClientConnection, charge_point: str) -> None:
         tag = f"T{next(self._numbers)}"
         started = {"connectorId": 1, "idTag": tag, "meterStart": 0, "timestamp": datetime.now(UTC).isoformat()}
         answer = await self._call(socket, "StartTransaction", started)
@@ -148,13 +157,17 @@ class Traffic:
             "timestamp": datetime.now(UTC).isoformat(),
         }
         await self._call(socket, "StopTransaction", stopped)
+        self.worked[charge_point] = time.monotonic()
 
     async def _call(self, socket: ClientConnection, action: str, payload: dict[str, Any]) -> dict[str, Any] | None:
         """The answer; `None` if it was refused."""
         await asyncio.sleep(PAUSE)
-        await socket.send(json.dumps([2, f"m{next(self._numbers)}", action, payload]))
+        message_id = f"m{next(self._numbers)}"
+        await socket.send(json.dumps([2, message_id, action, payload]))
         try:
-            answer = json.loads(await asyncio.wait_for(socket.recv(), CALL_LIMIT))
+            async with asyncio.timeout(CALL_LIMIT):
+                while (answer := json.loads(await socket.recv()))[1] != message_id:
+                    self.repeated += 1
         except TimeoutError:
             self.unanswered += 1
             raise WebSocketException("no answer") from None
@@ -196,6 +209,7 @@ async def run(failovers: int, points: int, replicas: int) -> tuple[list[Outcome]
         try:
             for number in range(failovers):
                 how = WAYS[number % len(WAYS)]
+                await at_work(traffic, charging[:points])
                 outcomes.append(await fail_over(service, traffic, Outcome(how.value, replicas)))
                 progress(f"{number + 1} of {failovers}, {replicas} replicas waited for: {outcomes[-1]}")
         finally:
@@ -206,6 +220,18 @@ async def run(failovers: int, points: int, replicas: int) -> tuple[list[Outcome]
     finally:
         server.close()
         service.close()
+
+
+async def at_work(traffic: Traffic, charging: Sequence[asyncio.Task[None]]) -> None:
+    """Wait until every charge point charges: what does nothing can lose nothing."""
+    began = time.monotonic()
+    while len([at for at in traffic.worked.values() if at > began]) < len(charging):
+        for task in charging:
+            if task.done():
+                task.result()
+        if time.monotonic() - began > AT_WORK_LIMIT:
+            raise SystemExit(f"not every charge point was at work again within {AT_WORK_LIMIT:g} s")
+        await asyncio.sleep(0.05)
 
 
 async def fail_over(service: ReplicatedRedis, traffic: Traffic, outcome: Outcome) -> Outcome:
@@ -255,7 +281,7 @@ def summary(outcomes: list[Outcome], name: str) -> dict[str, Any]:
 def main() -> int:
     """Measure, print, write."""
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    arguments.add_argument("--failovers", type=int, default=48, help="in all; half of them with WAIT (48)")
+    arguments.add_argument("--failovers", type=int, default=50, help="in all; half of them with WAIT (50)")
     arguments.add_argument("--points", type=int, default=20, help="charge points (20)")
     arguments.add_argument("--output", type=Path, default=Path("results/failover.json"))
     options = arguments.parse_args()
@@ -273,7 +299,10 @@ def main() -> int:
             ways = {how.value: [each for each in found if each.how == how.value] for how in WAYS} | {"all": found}
             rows += [summary(chosen, f"{how}, {mode}") for how, chosen in ways.items() if chosen]
             if traffic is not None:
-                progress(f"{len(traffic.answers)} answers, {traffic.refused} refused, {traffic.unanswered} unanswered")
+                progress(
+                    f"{len(traffic.answers)} answers, {traffic.refused} refused, {traffic.unanswered} unanswered, "
+                    f"{traffic.repeated} repeated"
+                )
     except KeyboardInterrupt:
         return INTERRUPTED
     for row in rows:

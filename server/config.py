@@ -73,7 +73,7 @@ class Settings:
         require_boot: refuse everything but BootNotification from a charge point that was not accepted yet.
         server_id: the name of this instance, unique among the instances of a system.
         ws_host, ws_port: where the gateway listens; port 0 takes a free one.
-        ws_message_rate: messages a second that one charge point may send for long; 0 for no limit.
+        ws_message_rate: messages, or KiB, a second that one charge point may send for long; 0 for no limit.
         ping_interval: seconds of silence after which a charge point is pinged; after the same again it is closed.
         ws_credentials: file with a line for each charge point, its id, a colon and the SHA-256 of its password in hex;
             with it charge points must show their password (HTTP Basic authentication). None when empty.

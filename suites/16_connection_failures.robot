@@ -266,6 +266,15 @@ Charge Points Whose Connection Died Leave No Ghost
     Sessions End After    @{SILENT ENDS}
     [Teardown]    The Networks Are Healed And Gone    @{SILENT ENDS}
 
+Charge Points With TLS Whose Connection Died Leave No Ghost
+    [Documentation]    The same with TLS, whose own closing handshake such a charge point never answers.
+    [Tags]    R16.12
+    [Setup]    A Gateway With TLS Runs Behind A Bad Network
+    [Template]    Sessions With TLS End After
+    half-open
+    black hole
+    [Teardown]    The Gateway With TLS Leaves
+
 A Charge Point Is Served Again When Redis Has Lost What It Kept
     [Documentation]    The charge point stays connected while all keys or all scripts are deleted, Redis restarts empty,
     ...    or the sessions expire.

@@ -51,7 +51,9 @@ class Lifecycle(Component):
         """Puts a fault proxy before a Redis or a gateway and returns the URL that leads through it.
 
         The proxy is a process of its own and keeps its port until it is removed. Before a gateway, charge points get
-        the URL that it returns; faults at Redis commands and of Redis itself are not possible there.
+        the URL that it returns; faults at Redis commands and of Redis itself are not possible there. The TLS of a
+        gateway (`wss://`) goes through unchanged, so that its certificate and those of charge points are checked as
+        without the proxy.
 
         Args:
             url: the URL of Redis or of the gateway; without it the gateway of `server`.

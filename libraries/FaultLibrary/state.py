@@ -88,6 +88,9 @@ class FaultState:
         on_redis_only = kind.place in {Place.COMMAND, Place.REDIS, Place.REDIS_FILES, Place.REPLICATION}
         if on_redis_only and not isinstance(self.paths.get(alias).address, RedisAddress):
             raise UsageError(f"'{kind.name}' needs a fault proxy for Redis; {self.paths.title(alias)} is not one.")
+        address = self.paths.get(alias).address
+        if kind.place is Place.COMMAND and isinstance(address, RedisAddress) and address.encrypted:
+            raise NotPossibleHere(f"{self.paths.title(alias)} sees no commands: Redis is reached with TLS.")
         if kind.place is Place.REDIS_FILES and not self.has_files(alias):
             raise NotPossibleHere(f"'{kind.name}' needs an embedded Redis behind {self.paths.title(alias)}.")
         if kind.own_proxy_only:

@@ -47,7 +47,8 @@ class Lifecycle(Component):
         keywords that would end it or start another one skip the test.
 
         Args:
-            redis_url: the Redis that it works with.
+            redis_url: the Redis that it works with. With the run's external Redis the system is the user of the run's
+                `SYSTEM_REDIS_LOGIN` (`user:password`), if that is given, and not the user of the tests.
             target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
             alias: the name of this server in the other keywords.
             timeout: the longest wait until it listens; the profile's if not given.

@@ -45,7 +45,8 @@ class Lifecycle(Component):
                 lose acknowledged writes then), `off` never.
             server: the program to run; the environment variable `REDIS_SERVER`, then the bundled one, if not given. For
                 a container the image; the environment variable `REDIS_IMAGE`, then `redis:7-alpine`, if not given. For
-                an external one its URL; by default the run's `REDIS_URL` (`--variable` or environment).
+                an external one its URL, `redis://` or `rediss://`; by default the run's `REDIS_URL` (`--variable` or
+                environment). The authorities of a Redis with TLS are in the file of the run's `REDIS_CA`.
             timeout: the longest wait for its first answer.
             settings: lines of its configuration, for example `maxmemory=10mb`. With sentinels,
                 `down-after-milliseconds` is theirs: the silence after which they replace the primary (2000).

@@ -10,7 +10,9 @@ from robot.api import logger
 from ocpp_resilience import background
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.profile import Target
-from ocpp_resilience.redis.connection import RedisClient, connect, is_local, shown_url
+from ocpp_resilience.redis.connection import CA_VARIABLE, RedisClient, connect, is_local, shown_url
+from ocpp_resilience.robot.variables import chosen_for_the_run
+from server.redis.address import Address
 from server.store.base import StateError, StateUnavailable
 from server.store.keys import Keys
 from server.store.redis_store import Limits, RedisStateStore
@@ -85,6 +87,7 @@ class StateSession:
             self.clients.append(connect(url, database=databases.queue))
         self.points: set[str] = set()
         self.last_failure: StateFailure | None = None
+        self._authorities = chosen_for_the_run(CA_VARIABLE) or ""
         self.store = background.call(self.another_store)
 
     @property
@@ -95,7 +98,11 @@ class StateSession:
     def another_store(self, *, connections: int = CONNECTIONS) -> RedisStateStore:
         """A separate store, as another program would have; to be called on the background loop."""
         return RedisStateStore.open(
-            self.url, self.keys, self._limits, reply_timeout=self._reply_timeout, connections=connections
+            Address.parse(self.url, self._authorities),
+            self.keys,
+            self._limits,
+            reply_timeout=self._reply_timeout,
+            connections=connections,
         )
 
     def run(

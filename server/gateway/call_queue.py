@@ -20,6 +20,8 @@ HELD_CALLS = 8
 """CALLs of a charge point that wait for the answer to the one before."""
 CALL_SECONDS = 60.0
 """Seconds after which a CALL without an answer no longer holds up the charge point's next one."""
+MOST_GIVEN_UP = 8
+"""CALLs of a charge point whose late answers are still delivered."""
 MOST_HELD_BYTES = 32 * 1024 * 1024
 """Bytes of the held CALLs of all charge points."""
 HOLD_SECONDS = 5.0
@@ -51,6 +53,16 @@ class CallQueue:
             session.held is not None and any(entry.message_id == message_id for entry in session.held)
         )
 
+    @staticmethod
+    def awaits(session: Session, message_id: str) -> bool:
+        """Whether the charge point has no answer yet to a CALL with this message id.
+
+        A promoted replica may not know that a CALL was answered: then it is processed and answered once more.
+        """
+        if message_id in {session.call, frames.UNREADABLE_ID}:
+            return True
+        return session.given_up is not None and message_id in session.given_up
+
     def take(self, session: Session, entry: Entry) -> None:
         """Submit a CALL, hold it until the one before is answered, or refuse it."""
         if session.call is None:
@@ -73,6 +85,8 @@ class CallQueue:
         """A CALL was answered: submit the next one, if it was the one under way."""
         if message_id == session.call:
             self._next(session)
+        elif session.given_up is not None and message_id in session.given_up:
+            session.given_up.remove(message_id)
 
     def give_up(self, entries: list[Entry]) -> None:
         """Refuse CALLs that were not pushed, and never will be."""
@@ -95,6 +109,9 @@ class CallQueue:
         """Stop waiting for an overdue answer, and refuse CALLs that were held too long while Redis is away."""
         if session.call is not None and clock - session.call_since > CALL_SECONDS:
             # The charge point has given it up long ago; its answer is delivered all the same if it still comes.
+            if session.given_up is None:
+                session.given_up = deque(maxlen=MOST_GIVEN_UP)
+            session.given_up.append(session.call)
             self._next(session)
         if session.held and redis_is_away:
             overdue = []

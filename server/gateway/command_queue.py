@@ -19,6 +19,8 @@ logger = structlog.get_logger()
 
 WAITING_COMMANDS = 100
 """CALLs to a charge point that wait for its answer to the one before."""
+MOST_CARRIED_OUT = 32
+"""CALLs to a charge point that are known again, should they come twice."""
 COMMAND_SECONDS = 60.0
 """Seconds after which a CALL to a charge point is given up, where its sender did not say until when it waits."""
 
@@ -37,6 +39,10 @@ class CommandQueue:
 
     def take(self, session: Session, message_id: str, frame: bytes, due: float | None) -> None:
         """Send a command, now or after those before it; `due` is in how many seconds its caller gives up."""
+        if session.carried_out is not None and frame in session.carried_out:
+            # A promoted replica may not know that it was taken out of the list.
+            logger.info("command_repeated", charge_point_id=session.charge_point_id, message_id=message_id)
+            return
         until = time.monotonic() + (COMMAND_SECONDS if due is None else due)
         command = PendingCommand(message_id, frame, until)
         if session.command is None:
@@ -84,6 +90,9 @@ class CommandQueue:
             return
         if session.connection.push(command.frame):
             session.command, session.command_until = command.message_id, command.until
+            if session.carried_out is None:
+                session.carried_out = deque(maxlen=MOST_CARRIED_OUT)
+            session.carried_out.append(command.frame)
 
     def _next(self, session: Session) -> None:
         session.command = None

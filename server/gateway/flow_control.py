@@ -1,8 +1,10 @@
 """Flow control: how much one charge point may make the gateway do, and how many connections there may be.
 
-A charge point that sends as fast as it can must not delay the others. Each connection has a token bucket of messages.
-An empty bucket pauses reading, so that TCP slows the sender down, and a connection that stays at its limit is closed.
-A large read is taken in slices, with turns for the other connections in between.
+A charge point that sends as fast as it can must not delay the others. Each connection has a token bucket of messages; a
+long message counts as one for each KiB, since that is what it costs. An empty bucket pauses reading, so that TCP slows
+the sender down, and a connection that stays at its limit is closed. Connections at their limit share the rate of one:
+five of them cost the others no more than one does. A large read is taken in slices, with turns for the other
+connections in between.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from server.rate_limited_log import LogRateLimit
 logger = structlog.get_logger()
 
 SLICE_BYTES = 1024
-"""Bytes that are taken of a read before the messages in them are counted."""
+"""Bytes that are taken of a read before the messages in them are counted; they count as one at least."""
 TURN_MESSAGES = 32
-"""Messages of one connection in one turn of the event loop, at most; a slice that was begun is finished."""
+"""Messages of one connection in one turn of the event loop, at most; a slice that was begun is finished. Bytes of long
+messages count as in the bucket."""
 BURST_SECONDS = 1.0
 """The size of the bucket: as many messages as the rate allows in this time."""
 FLOOD_SECONDS = 10.0
@@ -52,17 +55,28 @@ class FlowControl:
 
     Args:
         rate: messages a second of one connection; 0 for no limit.
+
+    Attributes:
+        rate: as given.
+        connections: how many there are.
+        at_limit: how many of them are at their limit.
     """
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.connections = 0
+        self.at_limit = 0
         self._records = LogRateLimit()
 
     @property
     def full(self) -> bool:
         """Whether the process has as many connections as it can serve besides its other work."""
         return self.connections > descriptors.for_charge_points()
+
+    @property
+    def share(self) -> float:
+        """Messages a second of a connection at its limit."""
+        return self.rate / max(1, self.at_limit)
 
     def note(self, event: str, charge_point_id: str) -> None:
         """Log an action on a connection; within a second a few are logged, and the others are counted."""
@@ -127,15 +141,26 @@ class Intake:
             connection.feed(self._backlog[:SLICE_BYTES])
         self._backlog = b""
 
+    def gone(self) -> None:
+        """The connection is gone, and leaves its share to the others."""
+        self._below_limit()
+
+    def _below_limit(self) -> None:
+        if self._limited_since is not None:
+            self._limited_since = None
+            self._control.at_limit -= 1
+
     def _take(self, connection: Throttled, data: bytes) -> None:
         self._refill()
-        position = taken = 0
+        position, taken = 0, 0.0
         while position < len(data):
             before = self.messages
-            connection.feed(data[position : position + SLICE_BYTES])
+            part = data[position : position + SLICE_BYTES]
+            connection.feed(part)
             position += SLICE_BYTES
-            taken += self.messages - before
-            self._tokens -= self.messages - before
+            cost = max(self.messages - before, len(part) / SLICE_BYTES)
+            taken += cost
+            self._tokens -= cost
             if taken >= TURN_MESSAGES or self._limited:
                 break
         if position < len(data) or self._limited:
@@ -148,22 +173,24 @@ class Intake:
     def _refill(self) -> None:
         now = self._clock()
         most = self._control.rate * BURST_SECONDS
-        self._tokens = min(most, self._tokens + (now - self._refilled) * self._control.rate)
+        rate = self._control.rate if self._limited_since is None else self._control.share
+        self._tokens = min(most, self._tokens + (now - self._refilled) * rate)
         self._refilled = now
         if self._tokens > most / 2:
-            self._limited_since = None
+            self._below_limit()
 
     def _wait(self, connection: Throttled, rest: bytes) -> None:
         delay = 0.0
         if self._limited:
-            delay = -self._tokens / self._control.rate
             if self._limited_since is None:
                 self._limited_since = self._refilled
+                self._control.at_limit += 1
                 self._control.note("connection_throttled", connection.gateway_id)
             elif self._refilled - self._limited_since > FLOOD_SECONDS:
                 self._control.note("connection_flooded", connection.gateway_id)
-                connection.close_flooded(f"more than {self._control.rate:g} messages a second")
+                connection.close_flooded(f"more than {self._control.rate:g} messages or KiB a second")
                 rest = b""
+            delay = -self._tokens / self._control.share
         self._backlog = rest
         connection.pause_reading()
         self._timer = asyncio.get_running_loop().call_later(delay, self._go_on, connection)

@@ -397,6 +397,13 @@ class Gateway:
                     "response_outlived_connection", charge_point_id=session.charge_point_id, message_id=message_id
                 )
                 continue
+            if (
+                response.connection is not None
+                and kind in {frames.CALLRESULT, frames.CALLERROR}
+                and not self._calls.awaits(session, message_id)
+            ):
+                logger.info("response_repeated", charge_point_id=session.charge_point_id, message_id=message_id)
+                continue
             if kind == frames.CALL:
                 self._commands.take(session, message_id, bytes(response.payload), due)
             else:

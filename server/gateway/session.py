@@ -67,10 +67,13 @@ class Session:
         closed: whether the connection is over, or about to be.
         call: the message id of the charge point's CALL that is under way.
         call_since: since when, on the monotonic clock.
+        given_up: message ids of CALLs that no longer hold up the next one, and were never answered; `None` as with
+            `held`.
         held: the charge point's further CALLs, oldest first; `None` while there never was one.
         command: the message id of the CALL that was sent to the charge point and is not answered yet.
         command_until: when it is given up, on the monotonic clock.
         commands: further CALLs to the charge point, oldest first; `None` while there never was one.
+        carried_out: the last CALLs that were sent to the charge point; `None` as with `held`.
         sent: the messages that were sent and still stand in the list of responses, oldest first; `None` without any.
         pinged: when it was last pinged, on the monotonic clock.
         closing: when the close was begun, on the monotonic clock.
@@ -80,6 +83,7 @@ class Session:
         "announced",
         "call",
         "call_since",
+        "carried_out",
         "charge_point_id",
         "closed",
         "closing",
@@ -89,6 +93,7 @@ class Session:
         "connected_at",
         "connection",
         "connection_id",
+        "given_up",
         "held",
         "origin",
         "pinged",
@@ -115,10 +120,12 @@ class Session:
         self.closed = False
         self.call: str | None = None
         self.call_since = 0.0
+        self.given_up: deque[str] | None = None
         self.held: deque[Entry] | None = None
         self.command: str | None = None
         self.command_until = 0.0
         self.commands: deque[PendingCommand] | None = None
+        self.carried_out: deque[bytes] | None = None
         self.sent: list[bytes | str] | None = None
         self.pinged = 0.0
         self.closing = 0.0

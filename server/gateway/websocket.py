@@ -121,6 +121,7 @@ class Socket(ServerConnection):
         """The connection is gone, and its descriptor is free."""
         self._control.connections -= 1
         self._intake.end(self)
+        self._intake.gone()
         self.recv_messages.resume = self.transport.resume_reading
         super().connection_lost(exc)
 

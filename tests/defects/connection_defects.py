@@ -41,6 +41,7 @@ CONNECTED = "Charge Points Stay Connected And Their Heartbeats Are Answered With
 REFUSED = "Commands Are Refused Clearly And At Once Without Redis"
 HALF_OPEN = "A Half-Open Connection To Redis Is Dropped And Restored"
 PARTIAL = "Every Partial Failure Is Survived And Recovered From"
+SAFE_GHOSTS = "Charge Points With TLS Whose Connection Died Leave No Ghost"
 GHOSTS = "Charge Points Whose Connection Died Leave No Ghost"
 BAD_NETWORK = "The Network Before The Gateway Fails And Nothing Is Lost"
 
@@ -292,6 +293,18 @@ def dies_when_redis_is_read_only() -> None:
 def silent_charge_points_are_never_pinged() -> None:
     """A connection that died without a word stays for ever."""
     Gateway._ping = lambda *_: None
+
+
+@defect("R16.12", SAFE_GHOSTS, says=r"R16\.12 ghosts: required == 0 .* measured 5 ")
+def charge_points_with_tls_are_never_pinged() -> None:
+    """A connection with TLS that died without a word stays for ever."""
+    sound = Gateway._ping
+
+    def ping(self: Gateway, session: Session, clock: float) -> None:
+        if session.connection.transport.get_extra_info("ssl_object") is None:
+            sound(self, session, clock)
+
+    Gateway._ping = ping
 
 
 @defect("R16.12", GHOSTS, says=r"R16\.12 ghosts: required == 0 .* measured [1-9]")

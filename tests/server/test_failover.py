@@ -89,6 +89,50 @@ def test_a_charge_point_stays_connected_and_is_registered_with_the_new_primary(
             until(lambda: client.hgetall(b"ocpp:session:CP-1"), "not registered")
 
 
+@pytest.mark.parametrize("replicas", ["0", "1"], ids=["asynchronous", "after WAIT"])
+def test_server_and_primary_are_killed_in_the_same_second(
+    replicated: ReplicatedRedis, start_server: StartServer, replicas: str
+) -> None:
+    """kill -9 between taking messages and committing them, and the replica that is promoted lacks the last commits.
+
+    What was queued on both nodes is answered once, and each start is one transaction, three times over.
+    """
+    server = start_server(replicated.url(), REDIS_WAIT_REPLICAS=replicas, **QUICK, **LEASE)
+    server.wait_healthy()
+    sent, caught = [], 0
+    for kill in range(3):
+        batch = [(f"CP-{kill}-{number}", f"{kill}-{number}") for number in range(1500)]
+        with connect(replicated.url()) as client:
+            client.lpush(QUEUE, *[start_transaction(*each) for each in batch])
+            client.execute_command("WAIT", 1, 2000)
+            sent += batch
+            until(lambda client=client: client.llen(QUEUE) < 1200, "nothing is processed")
+            server.process.pause()
+            caught += client.llen(QUEUE) > 0
+        server.process.kill()
+        replicated.fail_over(FailoverHow.KILL)
+        server.launch()
+        replicated.heal()
+
+        def left() -> int:
+            with connect(replicated.url()) as client:
+                return int(client.llen(QUEUE))
+
+        until(lambda: left() == 0, lambda: f"{left()} messages are left: {server.health()}", timeout=FOLLOWS)
+    assert caught, "all was done each time before the server stood still"
+    with connect(replicated.url()) as client:
+        until(
+            lambda: all(client.llen(f"ocpp:responses:{charge_point}") for charge_point, _ in sent[-20:]), "not answered"
+        )
+        for charge_point, message_id in sent:
+            answers = [json.loads(each) for each in client.lrange(f"ocpp:responses:{charge_point}", 0, -1)]
+            assert [each["message_id"] for each in answers] == [message_id]
+            transactions = client.zrange(f"ocpp:transactions:{charge_point}", 0, -1)
+            assert [int(each) for each in transactions] == [answers[0]["payload"][2]["transactionId"]]
+        ids = [client.zrange(f"ocpp:transactions:{charge_point}", 0, 0)[0] for charge_point, _ in sent]
+        assert len(set(ids)) == len(sent)
+
+
 STATUS = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
 
 

@@ -32,16 +32,18 @@ class Connection:
 
     gateway_id = "CP-1"
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, control: FlowControl | None = None) -> None:
         self.now = 0.0
         self.fed = b""
         self.turns: list[int] = []
         self.reading = True
+        self.ends_messages = True
         self.closed = ""
-        self.intake = Intake(FlowControl(rate), lambda: self.now)
+        self.intake = Intake(control or FlowControl(rate), lambda: self.now)
 
     def feed(self, data: bytes) -> None:
-        self.intake.messages += (len(self.fed) % SIZE + len(data)) // SIZE
+        if self.ends_messages:
+            self.intake.messages += (len(self.fed) % SIZE + len(data)) // SIZE
         self.fed += data
         self.turns.append(len(data) // SIZE)
 
@@ -99,8 +101,42 @@ class TestIntake:
             connection.intake.end(connection)
             if connection.closed:
                 break
-        assert connection.closed == "more than 100 messages a second"
+        assert connection.closed == "more than 100 messages or KiB a second"
         assert FLOOD_SECONDS <= connection.now <= 2 * FLOOD_SECONDS
+
+    async def test_a_long_message_counts_as_one_for_each_kib(self) -> None:
+        connection = Connection(rate=100)
+        connection.ends_messages = False
+        connection.intake.receive(connection, bytes(300 * SLICE_BYTES))
+        await soon(lambda: len(connection.fed) >= 100 * SLICE_BYTES, "the bucket is not emptied")
+        assert not connection.reading
+        # Each time it waits for the clock, which stands still here, a slice more is taken.
+        assert len(connection.fed) <= 200 * SLICE_BYTES
+
+    async def test_a_long_message_is_taken_in_turns(self) -> None:
+        connection = Connection(rate=1000)
+        connection.ends_messages = False
+        connection.intake.receive(connection, bytes(300 * SLICE_BYTES))
+        assert len(connection.fed) == TURN_MESSAGES * SLICE_BYTES
+        assert not connection.reading
+
+    async def test_connections_at_their_limit_share_the_rate_of_one(self) -> None:
+        control = FlowControl(100)
+        connections = [Connection(0, control) for _ in range(5)]
+        for connection in connections:
+            connection.intake.receive(connection, messages(10_000))
+        await soon(lambda: control.at_limit == 5, "not all of them are limited")
+        taken = sum(len(connection.fed) for connection in connections)
+        for connection in connections:
+            connection.now += 10
+        await soon(
+            lambda: sum(len(each.fed) for each in connections) // SIZE >= taken // SIZE + 900, "too few are taken"
+        )
+        assert sum(len(each.fed) for each in connections) // SIZE <= taken // SIZE + 1000 + 5 * SLICE_BYTES // SIZE
+        for connection in connections:
+            connection.intake.end(connection)
+            connection.intake.gone()
+        assert control.at_limit == 0
 
     async def test_the_end_takes_a_last_slice_and_leaves_no_timer(self) -> None:
         connection = Connection(rate=1)
@@ -183,6 +219,33 @@ async def test_a_flood_is_taken_at_its_rate_and_the_others_are_answered(
         assert 0 < flooder.answered <= allowed
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps([2, "1", "DataTransfer", {"vendorId": "V", "data": "x" * 200_000}]),
+        "[" * 200_000,
+        "x" * 200_000,
+    ],
+    ids=["valid", "nested", "no JSON"],
+)
+async def test_a_flood_of_long_messages_is_taken_at_the_rate_in_kib(
+    client: redis.Redis, redis_url: str, start_server: StartServer, text: str
+) -> None:
+    server = start_server(redis_url, "gw", WS_MESSAGE_RATE="200")
+    server.wait_healthy()
+    flooder = Flooder(server, "FLOOD", lambda _number: text)
+    async with plugged(server, "CP-1") as other:
+        task = asyncio.create_task(flooder.run())
+        await soon(lambda: server.records("connection_throttled"), "nobody is throttled")
+        for number in range(20):
+            await ask(other, str(number), "Heartbeat")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    allowed = (200 * (flooder.seconds + BURST_SECONDS) + 1) * 1024 / len(text) + 1
+    handled = len(server.records("invalid_message")) or flooder.answered
+    assert handled <= allowed
+
+
 async def test_broken_frames_are_logged_at_the_rate(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
@@ -215,7 +278,7 @@ async def test_a_flood_is_closed_with_1008(client: redis.Redis, redis_url: str, 
                     await connection.send(HEARTBEAT)
         reading.cancel()
         assert connection.close_code == 1008
-        assert "20 messages a second" in (connection.close_reason or "")
+        assert "20 messages or KiB a second" in (connection.close_reason or "")
     assert server.records("connection_flooded")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,10 @@ import pytest
 from robot.api import ExecutionResult
 
 from ocpp_resilience.errors import LacksCapability, UsageError, WaitTimeout
+from ocpp_resilience.faults.certificates import ProxyCertificates
+from ocpp_resilience.faults.client import FaultProxyProcess
+from ocpp_resilience.faults.path import FaultyPath
+from ocpp_resilience.faults.probe import RedisAddress
 from ocpp_resilience.redis.services import (
     AppendOnly,
     EmbeddedRedis,
@@ -19,6 +24,7 @@ from ocpp_resilience.redis.services import (
     RestartHow,
     ServiceKind,
     create_service,
+    of_the_system,
 )
 
 
@@ -52,6 +58,44 @@ def test_its_commands_are_those_of_the_user_in_the_url(elsewhere: EmbeddedRedis)
     assert made.start(30).proof == "PING: PONG"
     assert made.command("ACL", "WHOAMI", timeout=30) == "tester"
     made.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://tester:a@h:1/0", "redis://server:p%3As@h:1/0"),
+        ("redis://tester:a@127.0.0.1:5/2", "redis://server:p%3As@127.0.0.1:5/2"),  # through a fault proxy
+        ("redis://other:b@h:1/0", "redis://other:b@h:1/0"),
+        ("redis://h:9", "redis://h:9"),  # a Redis of the tests' own
+    ],
+)
+def test_the_system_may_have_a_user_of_its_own(monkeypatch: pytest.MonkeyPatch, url: str, expected: str) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://tester:a@h:1/0")
+    assert of_the_system(url) == url
+    monkeypatch.setenv("SYSTEM_REDIS_LOGIN", "server:p:s")
+    assert of_the_system(url) == expected
+
+
+def test_a_redis_with_tls_is_used_where_its_certificate_is_trusted(
+    elsewhere: EmbeddedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = RedisAddress(elsewhere.url(0))
+    with contextlib.closing(FaultProxyProcess("Fault proxy", seed=7)) as process:
+        certificates = ProxyCertificates()
+        terminating = FaultyPath("TLS", address, process.start(), tls=certificates)
+        with contextlib.closing(terminating):
+            monkeypatch.setenv("REDIS_URL", terminating.url)
+            with pytest.raises(WaitTimeout, match="certificate"):
+                ExternalRedis("Redis 'redis'").start(1)
+            monkeypatch.setenv("REDIS_CA", str(certificates.authority))
+            made = ExternalRedis("Redis 'redis'")
+            assert made.start(30).proof == "PING: PONG"
+            assert made.command("PING", timeout=30) == "PONG"
+            # A second proxy passes TLS through, and faults on it are proven.
+            through = FaultyPath("Through", RedisAddress(made.url()), process.api)
+            with contextlib.closing(through):
+                assert through.url.startswith("rediss://")
+                assert through.ping().what == "reply"
 
 
 def test_the_url_can_come_from_the_environment(elsewhere: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:

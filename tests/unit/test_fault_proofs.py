@@ -184,6 +184,26 @@ def test_a_toxicity_of_0_is_inconclusive_and_one_of_a_half_is_proven(
     assert ("inconclusive" in verdict()) == (toxicity == 0)
 
 
+@pytest.mark.parametrize("name", ["bandwidth", "black hole", "latency", "slow drip"])
+def test_a_service_that_another_fault_has_ended_is_waited_for(
+    api: ProxyApi, injector: Injector, request: pytest.FixtureRequest, name: str
+) -> None:
+    """Two schedules at once: one ends what is behind the proxy of the other."""
+    with contextlib.closing(EmbeddedRedis("Redis that ends", append_only=AppendOnly.OFF)) as ending:
+        ending.start(PATIENCE)
+        path = FaultyPath("Fault proxy", RedisAddress(ending.url(0)), api)
+        request.addfinalizer(path.close)
+        with redis.Redis(port=path.port, socket_timeout=PATIENCE, protocol=2) as client:
+            assert client.ping()
+        ending.kill()
+        again = threading.Timer(0.5, ending.start, [PATIENCE])
+        again.start()
+        record = injector.inject(made_of(path, name))
+        again.join()
+        assert record.proven, record.proof
+        injector.heal_all()
+
+
 def held_up(fault: InjectableFault, service: EmbeddedRedis, request: pytest.FixtureRequest) -> InjectableFault:
     """The same fault on a machine that holds Redis up for most of a second just when it has begun."""
     begin = fault.begin

@@ -43,6 +43,7 @@ VARIABLES = (
     "REDIS",
     URL,
     "REDIS_CA",
+    "SYSTEM_REDIS_LOGIN",
     "PROTOCOL",
     "RELEASE",
     "SOAK",

@@ -62,6 +62,17 @@ class NetworkFault(InjectableFault):
     def recovered(self) -> str:
         return self.path.healed()
 
+    def proven(self) -> Proof:
+        found = super().proven()
+        if not found[0] and self.path.service_came_back():
+            # Nothing was measured: the service behind it was away, by another fault perhaps.
+            self.repeat()
+            found = super().proven()
+        return found
+
+    def repeat(self) -> None:
+        """Do again what was over at once, and may have hit nothing."""
+
     def reaches(self) -> Proof:
         return self.path.used()
 
@@ -132,6 +143,10 @@ class OpenConnectionsFault(NetworkFault):
         self.probe.settle()
         self.path.wait_for_others()
         self.hit = self.path.api.act(self.path.proxy, self.action)
+
+    def repeat(self) -> None:
+        self.end()
+        self.begin()
 
     def end(self) -> None:
         if hasattr(self, "probe"):

@@ -27,6 +27,8 @@ from ocpp_resilience.faults.probe import (
 from ocpp_resilience.waiting import wait_until
 
 HEALED_LIMIT = 5.0
+AWAY_LIMIT = 15.0
+"""Seconds in which a service that another fault has ended is back."""
 OTHERS_LIMIT = PROOF_LIMIT
 """Seconds within which another client has to be connected, for faults that act on open connections."""
 
@@ -66,8 +68,10 @@ class FaultyPath:
         tls: ProxyCertificates | None = None,
     ) -> None:
         self.name = name
-        if tls is not None and type(address) is not RedisAddress:
-            raise UsageError("A fault proxy with TLS supports a single Redis only, without sentinels.")
+        if tls is not None and (type(address) is not RedisAddress or address.encrypted):
+            raise UsageError(
+                "A fault proxy with TLS of its own supports a single Redis only, without TLS or sentinels."
+            )
         self.address = address
         self._entrance = address if tls is None else RedisAddress(address.url, tls.context())
         self.tls = tls
@@ -178,6 +182,20 @@ class FaultyPath:
             return self._entrance.probe(self.host, self.port, limit=limit, count=self._count)
         except OSError as error:
             raise ServiceError(f"{self.name} accepts no connection: {error}.") from None
+
+    def service_came_back(self) -> bool:
+        """Whether Redis or the gateway itself does not answer now, and does so within a while."""
+
+        def answers() -> bool | None:
+            seen = look(self.address, self.address.host, self.address.port, limit=PROOF_LIMIT)
+            return True if seen.what == "reply" else None
+
+        if answers():
+            return False
+        try:
+            return wait_until(answers, timeout=AWAY_LIMIT, failure=lambda: "")
+        except WaitTimeout:
+            return False
 
     def show_certificate(self, flaw: Flaw | None) -> None:
         """Meet clients with a certificate that has a flaw, or with the right one; open connections are closed.

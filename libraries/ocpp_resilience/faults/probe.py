@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -108,18 +108,22 @@ class RedisAddress(Address):
 
     Args:
         url: its URL.
-        secure: with it, probes speak TLS.
+        secure: with it, probes speak TLS; they do in any case where the URL begins with `rediss:`.
+
+    Attributes:
+        encrypted: whether TLS goes through a proxy before it, which then sees no commands.
 
     Raises:
-        UsageError: the URL is not of the form redis://[user:password@]host:port/db.
+        UsageError: the URL is not of the form redis[s]://[user:password@]host:port/db.
     """
 
     def __init__(self, url: str, secure: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
-        self._secure = secure
-        if parts.scheme != "redis" or not parts.hostname:
+        self.encrypted = parts.scheme == "rediss"
+        self._secure = _any_certificate() if self.encrypted and secure is None else secure
+        if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
             raise UsageError(
-                "A fault proxy needs a Redis URL of the form redis://[user:password@]host:port/db or "
+                "A fault proxy needs a Redis URL of the form redis[s]://[user:password@]host:port/db or "
                 "redis+sentinel://[user:password@]host:port,host:port/service/db."
             )
         super().__init__(url, parts.hostname, parts.port or 6379)
@@ -208,21 +212,24 @@ def redis_address(url: str) -> RedisAddress:
 class GatewayAddress(Address):
     """A gateway as the service behind a fault proxy: it listens for WebSocket connections.
 
+    TLS goes through the proxy as it is: gateway and charge points see each other's certificates.
+
     Raises:
-        UsageError: the URL is not of the form ws://host:port/path.
+        UsageError: the URL is not of the form ws://host:port/path or wss://host:port/path.
     """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme != "ws" or not parts.hostname:
-            raise UsageError(f"A fault proxy needs a gateway URL of the form ws://host:port/path, not '{url}'.")
-        super().__init__(url, parts.hostname, parts.port or 80)
+        if parts.scheme not in {"ws", "wss"} or not parts.hostname:
+            raise UsageError(f"A fault proxy needs a gateway URL of the form ws[s]://host:port/path, not '{url}'.")
+        self._tls = parts.scheme == "wss"
+        super().__init__(url, parts.hostname, parts.port or (443 if self._tls else 80))
 
     def probe(
         self, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
     ) -> GatewayProbe:
-        """A connection for plain HTTP requests: it makes no session of a charge point."""
-        return GatewayProbe(host, port, limit=limit, count=count)
+        """A connection for plain HTTP requests, or the beginning of TLS: it makes no session of a charge point."""
+        return (TlsProbe if self._tls else GatewayProbe)(host, port, limit=limit, count=count)
 
 
 class Probe(abc.ABC):
@@ -372,12 +379,24 @@ class GatewayProbe(Probe):
         except OSError:
             return Seen("refused")
         self._used = True
+        return self._greet(limit)
+
+    def _greet(self, limit: float | None) -> Seen:
         request = f"GET / HTTP/1.1\r\nHost: {joined(self._host, self._port)}\r\nConnection: close\r\n\r\n"
         return self._exchange(request.encode(), _whole_http, limit)
 
     def echo(self, size: int, limit: float | None = None) -> Seen:  # noqa: ARG002 - see below
         """The same; the gateway decides on the size."""
         return self.ping(limit)
+
+
+class TlsProbe(GatewayProbe):
+    """A connection to a gateway that speaks TLS: the first two messages of a handshake, for which no certificate is
+    needed."""
+
+    def _greet(self, limit: float | None) -> Seen:
+        seen = self._exchange(_client_hello(), _whole_record, limit)
+        return replace(seen, text="the TLS handshake was answered") if seen.what == "reply" else seen
 
 
 def look(
@@ -439,3 +458,24 @@ def _whole_http(reply: bytearray) -> bool:
         return False
     length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
     return len(body) >= (int(length[1]) if length else 0)
+
+
+def _client_hello() -> bytes:
+    """The first message of a TLS client."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        _any_certificate().wrap_bio(incoming, outgoing).do_handshake()
+    return outgoing.read()
+
+
+def _any_certificate() -> ssl.SSLContext:
+    """For probes, which measure the way and not the certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _whole_record(received: bytearray) -> bool:
+    """Whether the first record of TLS is there (RFC 8446 section 5.1)."""
+    return len(received) >= 5 and len(received) >= 5 + int.from_bytes(received[3:5])

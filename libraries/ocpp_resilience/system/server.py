@@ -31,6 +31,9 @@ from ocpp_resilience.processes import ChildProcess, Exit
 from ocpp_resilience.profile import CommandRequest, SettingValue, Stream, Target, fill_template
 from ocpp_resilience.profile.sections import PORTS, Running
 from ocpp_resilience.profile.templates import fill
+from ocpp_resilience.redis.connection import CA_VARIABLE
+from ocpp_resilience.redis.services import of_the_system
+from ocpp_resilience.robot.variables import chosen_for_the_run
 from ocpp_resilience.system.companions import Companions
 from ocpp_resilience.system.container_process import ContainerProcess
 from ocpp_resilience.system.log_records import LogRecords
@@ -93,7 +96,14 @@ class OcppServer:
         if self.target.running is not None:
             self._check_use(self.target.running, redis_url, settings)
         self._redis_url = redis_url
-        self._settings = dict(settings)
+        self._settings = self._authority_of(redis_url) | dict(settings)
+
+    def _authority_of(self, redis_url: str) -> dict[str, SettingValue]:
+        """What the server needs to check the certificate of its Redis as the tests do: the run's `REDIS_CA`."""
+        authority = chosen_for_the_run(CA_VARIABLE) if redis_url.startswith("rediss") else None
+        if authority is None:
+            return {}
+        return {name: fill(text, {"authority": authority}) for name, text in self.target.security.redis_tls.items()}
 
     @property
     def redis_url(self) -> str:
@@ -190,7 +200,7 @@ class OcppServer:
         host, port = _address(self._redis_url)
         values: dict[str, str | int] = {
             "alias": self.alias,
-            "redis_url": self._redis_url,
+            "redis_url": of_the_system(self._redis_url),
             "redis_host": host,
             "redis_port": port,
         }

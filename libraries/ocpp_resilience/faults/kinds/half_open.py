@@ -44,7 +44,8 @@ class HalfOpen(OpenConnectionsFault):
         # The client that is gone is the probe's own end too: the proxy says how many servers were not told.
         old = self.probe.ending(LIMIT) if self.client_is_gone else self.path.keeps_silent(self.probe)
         new = self.path.ping(limit=PROOF_LIMIT)
-        dead = self.path.api.connections(self.path.proxy)["half_open"]
+        # Another fault may have ended the server since, and with it what was half-open.
+        dead = self.hit
         there = "its client is gone" if self.client_is_gone else f"PING on an old one: {old}"
         works = old.what in ({"closed", "reset"} if self.client_is_gone else {"silence"})
         return works and new.what == "reply" and dead > 1, f"{dead} connections dead; {there}, PING on a new one: {new}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.redis.services.base import AppendOnly, Effect, Ping, RedisService, RestartHow
 from ocpp_resilience.redis.services.embedded import EmbeddedRedis
-from ocpp_resilience.redis.services.external import ExternalRedis
+from ocpp_resilience.redis.services.external import ExternalRedis, of_the_system
 from ocpp_resilience.redis.services.replicated import Failover, FailoverHow, ReplicatedRedis
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "RestartHow",
     "ServiceKind",
     "create_service",
+    "of_the_system",
 ]
 
 

@@ -189,7 +189,7 @@ class RedisService(abc.ABC):
         login = [["AUTH", *([self.user] if self.user else []), self.password]] if self.password else []
         words = [*login, ["PING"]]
         try:
-            with socket.create_connection((self.host, self.port), limit) as connection:
+            with self.secured(socket.create_connection((self.host, self.port), limit)) as connection:
                 connection.sendall(b"".join(_encode(command) for command in words))
                 with connection.makefile("rb") as replies:
                     line = b""
@@ -202,6 +202,10 @@ class RedisService(abc.ABC):
         if not line.endswith(b"\n"):
             return Ping(False, "the connection was closed")
         return Ping(True, line.decode("utf-8", "replace").strip())
+
+    def secured(self, connection: socket.socket) -> socket.socket:
+        """The connection as the service expects it."""
+        return connection
 
     def command(self, *words: str, timeout: timedelta | float) -> Any:
         """Run one command and return its reply as it is (RESP2), text decoded.

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ocpp_resilience.errors import NotPossibleHere, ServiceError, UsageError
-from ocpp_resilience.redis.connection import shown_url
+from ocpp_resilience.redis.connection import CA_VARIABLE, shown_url
 from ocpp_resilience.redis.services.base import Effect, RedisService, describe_version
 from ocpp_resilience.robot.variables import chosen_for_the_run
 from ocpp_resilience.waiting import wait_until
 
 URL_VARIABLE = "REDIS_URL"
+LOGIN_VARIABLE = "SYSTEM_REDIS_LOGIN"
+"""User and password of the system under test, `user:password`, where the tests have a user of their own."""
+
+
+def of_the_system(url: str) -> str:
+    """The URL for the system under test: with its own login, where the run's Redis has one for it."""
+    login, ours = chosen_for_the_run(LOGIN_VARIABLE), chosen_for_the_run(URL_VARIABLE)
+    if not login or not ours:
+        return url
+    parts = urlsplit(url)
+    tests, _, place = parts.netloc.rpartition("@")
+    if tests != urlsplit(ours).netloc.rpartition("@")[0]:
+        return url  # another Redis, which knows no such user
+    user, _, password = login.partition(":")
+    return parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{place}").geturl()
 
 
 CHECK_LIMIT = 10.0
@@ -28,7 +45,7 @@ class ExternalRedis(RedisService):
 
     Args:
         name: its name in messages.
-        url: its address, `redis://[user:password@]host:port/db`; by default the run's `REDIS_URL` (`robot --variable
+        url: its address, `redis[s]://[user:password@]host:port/db`; by default the run's `REDIS_URL` (`robot --variable
             REDIS_URL:…`, or the environment).
         settings: none are possible.
 
@@ -41,15 +58,15 @@ class ExternalRedis(RedisService):
         self._url = url or chosen_for_the_run(URL_VARIABLE) or ""
         try:
             parts = urlsplit(self._url)
-            usable = parts.scheme == "redis" and bool(parts.hostname) and parts.port != 0
+            usable = parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
         except ValueError:  # a port that is none, half an IPv6 address
             usable = False
         if not usable:
             given = f"'{shown_url(self._url)}' is none" if self._url else "none is given"
             raise UsageError(
                 f"{name} is external and needs a URL, but {given}: "
-                f"`server=redis://[user:password@]host:port/db`, or {URL_VARIABLE} as a variable of the run or of the "
-                "environment."
+                f"`server=redis://[user:password@]host:port/db` (`rediss:` with TLS), or {URL_VARIABLE} as a variable "
+                "of the run or of the environment."
             )
         if settings:
             raise UsageError(f"{name} is external, and its settings cannot be changed; leave them out.")
@@ -72,6 +89,17 @@ class ExternalRedis(RedisService):
     @property
     def password(self) -> str | None:
         return unquote(self._parts.password) if self._parts.password else None
+
+    def secured(self, connection: socket.socket) -> socket.socket:
+        """With TLS where the URL begins with `rediss:`."""
+        if self._parts.scheme == "redis":
+            return connection
+        context = ssl.create_default_context(cafile=chosen_for_the_run(CA_VARIABLE))
+        try:
+            return context.wrap_socket(connection, server_hostname=self.host)
+        except BaseException:
+            connection.close()
+            raise
 
     @property
     def pid(self) -> int:
