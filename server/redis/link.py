@@ -309,7 +309,7 @@ class RedisLink:
                     await wire.close()
                 # Connections in use belong to other callers, which notice the loss themselves.
                 for client in self._clients:
-                    await client.connection_pool.disconnect(inuse_connections=False)
+                    await _drop_connections(client, inuse_connections=False)
             case Reaction.WAIT:
                 pass
         window = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._attempts, 10))
@@ -323,7 +323,7 @@ class RedisLink:
         for wire in self._wires:
             wire.abort(error)
         for client in self._clients:
-            await client.connection_pool.disconnect()
+            await _drop_connections(client)
 
     async def watch(self, absent: str, stop: asyncio.Event) -> None:
         """Notice that Redis is not the primary any more, also where no command fails, until `stop` is set.
@@ -398,8 +398,9 @@ class RedisLink:
         """Close every connection."""
         for wire in self._wires:
             await wire.close()
-        await self.client.connection_pool.disconnect()
-        await self.client.aclose()
+        await _drop_connections(self.client)
+        with contextlib.suppress(RedisError):
+            await self.client.aclose()
 
 
 def now() -> str:
@@ -411,3 +412,9 @@ def now() -> str:
 @functools.lru_cache(maxsize=2)
 def _to_the_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+async def _drop_connections(client: Redis, **which: bool) -> None:
+    """Drop those of a client's pool. With TLS, a peer that does not answer does not end its side either."""
+    with contextlib.suppress(RedisError):
+        await client.connection_pool.disconnect(**which)

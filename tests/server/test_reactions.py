@@ -66,6 +66,19 @@ async def test_a_hundred_processes_do_not_come_back_together() -> None:
         await link.close()
 
 
+@pytest.mark.anyio
+async def test_a_connection_that_cannot_be_closed_in_time_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With TLS, a peer that is gone without a word leaves the closing handshake unanswered."""
+
+    async def disconnect(*_: object, **__: object) -> None:
+        raise TimeoutError("Timed out closing connection after 1.0")
+
+    link = RedisLink("redis://127.0.0.1:1")
+    monkeypatch.setattr(link.client.connection_pool, "disconnect", disconnect)
+    await link.recover(ConnectionError("lost"), "test")
+    await link.close()
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "error"),
     [
