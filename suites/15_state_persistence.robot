@@ -137,13 +137,8 @@ A Charge Point That Changes Its Version Is Known By The New One
     [Tags]    R15.1
     [Setup]    The State Can Be Read And Charge Points Can Connect
     Skip Unless Target Supports    state store
-    ${point} =    New Charge Point Id
-    Add Charge Points To Test Data    ${{[$point]}}
-    @{versions} =    Get Spoken Versions
-    FOR    ${version}    IN    @{versions}    @{versions}
-        The Version Should Be Stored After A Boot In    ${version}    ${point}
-    END
-    [Teardown]    The Server Should Never Have Crashed
+    The Version Should Be That Of The Last Boot
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Transaction Is Read As It Was Written And Deleted Without A Trace
     [Tags]    R15.2

@@ -289,14 +289,11 @@ A Charge Point Is Served Again When Redis Has Lost What It Kept
 
 The Server Follows The Primary Through Failovers Of Every Kind
     [Documentation]    The primary is killed, demoted, cut off from the sentinels, or paused until it is replaced and
-    ...    comes back as a stale primary. The sentinels and ROLE on both nodes prove each failover.
-    ...    They began with the partial failures; this test waits for their end.
+    ...    comes back as a stale primary. The sentinels and ROLE on both nodes prove each failover. They began with the
+    ...    partial failures; this test waits for their end.
     [Tags]    R16.10
     [Setup]    A Primary And A Replica Are Possible
-    @{followed} =    The Failovers Are Over    @{FAILOVERS}
-    FOR    ${each}    IN    @{followed}
-        The Server Should Have Followed    ${each}
-    END
+    The Server Should Have Followed Each Of    @{FAILOVERS}
     No Failover Should Have Ended The Server
     [Teardown]    Run Keywords    Replication Is Healed    AND
     ...    The Sentinels Fall Silent Beside The Next Tests    @{SILENT SENTINELS}
