@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import deque
 
@@ -39,7 +40,7 @@ class CommandQueue:
 
     def take(self, session: Session, message_id: str, frame: bytes, due: float | None) -> None:
         """Send a command, now or after those before it; `due` is in how many seconds its caller gives up."""
-        if session.carried_out is not None and frame in session.carried_out:
+        if session.carried_out is not None and _digest(frame) in session.carried_out:
             # A promoted replica may not know that it was taken out of the list.
             logger.info("command_repeated", charge_point_id=session.charge_point_id, message_id=message_id)
             return
@@ -92,7 +93,7 @@ class CommandQueue:
             session.command, session.command_until = command.message_id, command.until
             if session.carried_out is None:
                 session.carried_out = deque(maxlen=MOST_CARRIED_OUT)
-            session.carried_out.append(command.frame)
+            session.carried_out.append(_digest(command.frame))
 
     def _next(self, session: Session) -> None:
         session.command = None
@@ -104,3 +105,8 @@ class CommandQueue:
         raw = frames.error_frame(error.message_id, ErrorCode(error.code), error.description)
         entry = envelope.enveloped(raw, error, timestamp=now(), origin=session.origin)
         self._publisher.put(Entry(entry, session, None))
+
+
+def _digest(frame: bytes) -> bytes:
+    """A fingerprint of a frame, which may be large."""
+    return hashlib.blake2b(frame, digest_size=16).digest()

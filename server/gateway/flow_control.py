@@ -28,6 +28,9 @@ TURN_MESSAGES = 32
 messages count as in the bucket."""
 BURST_SECONDS = 1.0
 """The size of the bucket: as many messages as the rate allows in this time."""
+LEAST_SHARE = 0.1
+"""The least part of the rate that a connection at its limit has, so that many charge points which catch up after an
+outage are slowed down, and not taken for floods."""
 FLOOD_SECONDS = 10.0
 """A connection that stays at its limit for so long is closed."""
 
@@ -76,7 +79,7 @@ class FlowControl:
     @property
     def share(self) -> float:
         """Messages a second of a connection at its limit."""
-        return self.rate / max(1, self.at_limit)
+        return self.rate * max(LEAST_SHARE, 1 / max(1, self.at_limit))
 
     def note(self, event: str, charge_point_id: str) -> None:
         """Log an action on a connection; within a second a few are logged, and the others are counted."""

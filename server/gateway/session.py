@@ -73,7 +73,7 @@ class Session:
         command: the message id of the CALL that was sent to the charge point and is not answered yet.
         command_until: when it is given up, on the monotonic clock.
         commands: further CALLs to the charge point, oldest first; `None` while there never was one.
-        carried_out: the last CALLs that were sent to the charge point; `None` as with `held`.
+        carried_out: fingerprints of the last CALLs that were sent to the charge point; `None` as with `held`.
         sent: the messages that were sent and still stand in the list of responses, oldest first; `None` without any.
         pinged: when it was last pinged, on the monotonic clock.
         closing: when the close was begun, on the monotonic clock.

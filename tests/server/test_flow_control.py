@@ -138,6 +138,12 @@ class TestIntake:
             connection.intake.gone()
         assert control.at_limit == 0
 
+    async def test_many_connections_at_their_limit_keep_a_tenth_of_the_rate_each(self) -> None:
+        """A whole network that catches up after an outage is slowed down, and is no flood."""
+        control = FlowControl(100)
+        control.at_limit = 1000
+        assert control.share == 10
+
     async def test_the_end_takes_a_last_slice_and_leaves_no_timer(self) -> None:
         connection = Connection(rate=1)
         connection.intake.receive(connection, messages(10))
