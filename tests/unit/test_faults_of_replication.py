@@ -206,6 +206,6 @@ def test_a_certificate_is_no_fault_of_a_proxy_without_tls(path: FaultyPath) -> N
 def test_tls_before_sentinels_is_refused(replicated: ReplicatedRedis, process: FaultProxyProcess) -> None:
     with (
         contextlib.closing(ProxyCertificates()) as certificates,
-        pytest.raises(UsageError, match="supports a single Redis only, without sentinels"),
+        pytest.raises(UsageError, match="supports a single Redis only, without TLS or sentinels"),
     ):
         FaultyPath("Fault proxy", redis_address(replicated.url()), process.api, tls=certificates)

@@ -50,6 +50,7 @@ OTHER = [
     "Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It",
     "Oversized Messages Are Refused Before Work Is Done On Them",
     "Unanswerable Frames Are Ignored Or Close The Connection",
+    "Calls Before The Boot Are Refused Where The System Asks For It",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
 RUNNING = [
@@ -65,6 +66,7 @@ RUNNING = [
     "Several Processors Keep The Order Of Each Charge Point",
     "Memory Stays Bounded Under Extended Operation",
     "Commands Need The Token Of The API",
+    "Calls Before The Boot Are Refused Where The System Asks For It",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
 BARE = [
