@@ -233,6 +233,9 @@ class Log(Component):
             alias: which server.
             timeout: the longest wait.
 
+        Raises:
+            ExpectationFailed: the server has ended by itself, without such a line.
+
         Example:
         ```robotframework
         ${before} =    Count Lines Of Server Log    certificate
@@ -243,10 +246,16 @@ class Log(Component):
         """
         server = self._servers.get(alias)
         began = time.monotonic()
+
+        def look() -> bool | None:
+            if _lines_with(texts, server) > before:
+                return True
+            if ended := server.ended_by_itself():
+                raise ExpectationFailed(ended)
+            return None
+
         with contextlib.suppress(WaitTimeout):
-            wait_until(
-                lambda: _lines_with(texts, server) > before or None, timeout=timeout, failure=lambda: "no such line"
-            )
+            wait_until(look, timeout=timeout, failure=lambda: "no such line")
         return time.monotonic() - began
 
     @keyword(tags=("server", "log", "diagnosis"))
