@@ -116,6 +116,7 @@ def test_a_grade_that_cannot_be_read_is_said_and_does_not_stop_the_page(
         ("One line.", "One line."),
         (MESSAGE, f"Expected 1 of 2 {EVIL}."),
         ("Setup failed:\nNo Redis.", "No Redis."),
+        ("Teardown failed:\nA frame is wrong.", "A frame is wrong."),
         ("Parent suite setup failed:\nNo server.\n\nAlso parent suite teardown failed:\nNo.", "No server."),
         (
             "2 do not add up\nTX 7\nR18.7 wrong: required == 0, measured 2.",

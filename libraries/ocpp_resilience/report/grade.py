@@ -14,6 +14,7 @@ FILE_NAME = "grade.json"
 FORMAT = 1
 """Version of the format, in the field `format`."""
 
+TEARDOWN = "Teardown failed:"
 SEVERAL = "Several failures occurred:"
 """Robot's heading of the message of a test that has failed more than once."""
 JUDGED = re.compile(r"\bR\d+\.\d+ \w+: required .*")
@@ -35,7 +36,7 @@ class Failure(msgspec.Struct, kw_only=True, frozen=True):
     def line(self) -> str:
         """The line that states the problem."""
         lines = [line.strip().removeprefix("1) ") for line in self.message.splitlines()]
-        first = next((line for line in lines if line and line not in {SEVERAL, *SETUPS}), "")
+        first = next((line for line in lines if line and line not in {SEVERAL, TEARDOWN, *SETUPS}), "")
         # A keyword's own message may go before the sentence on the requirement, in several lines.
         judged = next((found[0] for line in lines if (found := JUDGED.search(line))), "")
         return first if judged in first else f"{first} {judged}"
