@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from server.correlation import commands
 from server.correlation.commands import CommandsUnavailable
-from server.gateway import request_publisher, response_delivery
+from server.gateway import command_queue, request_publisher, response_delivery
 from server.gateway.gateway import Gateway
 from server.gateway.session import Session
 from server.gateway.session_registry import SessionRegistry
@@ -79,7 +79,8 @@ def callers_are_promised_that_nothing_was_sent() -> None:
 
 @defect("R16.9", ONCE, says=r"Received 2 times, expected.* wrong_commands: required == 0")
 def commands_are_registered_again_without_a_reply() -> None:
-    """A command whose registration got no reply is registered once more."""
+    """A command whose registration got no reply is registered once more, and sent again."""
+    command_queue.MOST_CARRIED_OUT = 0
     sound = commands._round
 
     async def again(wire: Any, keys: Any, arguments: Any) -> Any:
