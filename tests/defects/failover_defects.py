@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 from typing import Any
 
@@ -19,6 +20,7 @@ from redis.exceptions import (
     RedisError,
 )
 
+from server.processor.processor import Processor
 from server.processor.request_queue import Claim, RequestQueue
 from server.redis import script
 from server.redis.address import Address, Sentinels
@@ -55,6 +57,22 @@ def an_old_primary_that_still_answers_is_kept() -> None:
         await stop.wait()
 
     RedisLink._compare = compare
+
+
+@defect("R16.10", FAILOVER, says=r"R16\.10 lost: required == 0 .*measured [1-9]", longest_wait=30.0, timing=True)
+def every_twentieth_answer_is_lost_after_a_failover() -> None:
+    """Since Redis was away once, one answer of twenty is not committed."""
+    away: list[bool] = []
+    at_failure(lambda link, _: away.append(True) if link._was_connected else None)
+    sound, turn = Processor._apply, itertools.count(1)
+
+    def apply(self: Processor, message: Any, view: Any, answers: dict[str, list[str]]) -> Any:
+        found = sound(self, message, view, answers)
+        if away and next(turn) % 20 == 0:
+            answers.pop(message.charge_point_id, None)
+        return found
+
+    Processor._apply = apply
 
 
 @defect("R16.10", LAG, says=r"has not become degraded, it is healthy")
