@@ -18,8 +18,10 @@ from toxiproxy import Toxiproxy
 from toxiproxy.proxy import Proxy
 
 from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
+from ocpp_resilience.faults.proxy.command_rule import CommandRule
 from ocpp_resilience.faults.proxy.pipe import Pipe
-from ocpp_resilience.faults.proxy.relay import Connection
+from ocpp_resilience.faults.proxy.relay import ClientSide, Connection
+from ocpp_resilience.faults.proxy.relay import Proxy as Relay
 from ocpp_resilience.faults.proxy.resp import NotResp, Splitter, keys_of, matches, was_run, words_of
 from ocpp_resilience.faults.proxy.toxics import Toxic
 from ocpp_resilience.redis.services import AppendOnly, EmbeddedRedis
@@ -340,6 +342,37 @@ def test_a_cut_in_the_middle_of_a_reply(api: ProxyApi, client: redis.Redis, conn
     assert received == b"$10\r\n0123456789\r\n"[: len(received)]
     assert 0 < len(received) < 17
     assert closed(connection)
+
+
+def test_a_request_that_is_faster_than_the_connection_to_the_server_meets_the_fault(
+    service: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = b"ECHO 0123456789\r\n"
+
+    async def reply() -> bytes:
+        relay = Relay("redis", "127.0.0.1:0", f"127.0.0.1:{service.port}", seed=1)
+        relay.resp["half"] = CommandRule(name="half", command="ECHO", cut_after=0.5)
+        await relay.enable()
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(relay.listen.rpartition(":")[2]))
+            loop = asyncio.get_running_loop()
+            connect, arrived = loop.create_connection, asyncio.Event()
+
+            async def connect_late(*arguments: Any) -> Any:
+                await arrived.wait()
+                return await connect(*arguments)
+
+            monkeypatch.setattr(loop, "create_connection", connect_late)
+            monkeypatch.setattr(ClientSide, "data_received", lambda side, data: (took_in(side, data), arrived.set()))
+            writer.write(request)
+            received = await asyncio.wait_for(reader.read(), PATIENCE)
+            writer.close()
+            return received
+        finally:
+            await relay.disable()
+
+    took_in = ClientSide.data_received
+    assert asyncio.run(reply()) == b"$10\r\n012"
 
 
 def test_in_a_pipeline_the_error_stands_where_its_reply_belongs(api: ProxyApi, client: redis.Redis) -> None:

@@ -186,6 +186,8 @@ class Connection:
         """One of the two sockets is there."""
         if side is self.client:
             self.proxy.connections.add(self)
+            # From the first byte on: a client may be faster than the connection to the server.
+            self._watch_commands()
             self._connecting = asyncio.create_task(self._connect())
 
     async def _connect(self) -> None:
@@ -268,7 +270,10 @@ class Connection:
 
     def draw(self) -> None:
         """Have the toxics and protocol faults that the proxy has now."""
-        if self.closed or self.down.source is None:
+        if self.closed:
+            return
+        self._watch_commands()
+        if self.down.source is None:
             return
         chosen = []
         for toxic in self.proxy.toxics.values():
@@ -280,13 +285,16 @@ class Connection:
             del self._drawn[name]
         for pipe in (self.up, self.down):
             pipe.use([toxic for toxic in chosen if toxic.stream == pipe.stream])
+        self.update()
+
+    def _watch_commands(self) -> None:
+        """Follow requests and replies while there are faults at commands."""
         if self.proxy.resp and self._resp is None:
             self._resp = Dialogue(self)
         elif not self.proxy.resp and self._resp is not None:
             ended, self._resp = self._resp, None
             ended.finish()
             self.lose_track()
-        self.update()
 
     def update(self) -> None:
         """Find out whether bytes can take the short way."""
