@@ -193,7 +193,8 @@ class HealthWatch(Component):
             alias: which server.
 
         Returns:
-            A sentence for each wrong answer; one that says so where there was no answer at all in that time.
+            A sentence for each wrong answer; if there was no answer at all in that time, one that says so, or that the
+            server exited.
 
         Raises:
             UsageError: it is not watched, or the fault has not ended.
@@ -218,7 +219,8 @@ class HealthWatch(Component):
         first, last = began + seconds(notice), datetime.fromisoformat(end).timestamp()
         during = [each for each in watch.seen if first <= each.asked and each.answered <= last]
         if not during:
-            return [f"no answer of {watch.server.name} from {in_words(notice)} on until the fault ended"]
+            silence = f"no answer of {watch.server.name} from {in_words(notice)} on until the fault ended"
+            return [watch.server.ended_by_itself(silence).partition("\n")[0] or silence]
         wrong = []
         for each in during:
             when = f"{each.asked - began:.1f} s after the fault was there"
