@@ -12,6 +12,7 @@ from ocpp_resilience.redis.services import RedisService
 from ocpp_resilience.redis.services.base import PATIENT_PING_LIMIT
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import wait_until
 
 
@@ -149,3 +150,29 @@ class Observation(Component):
         ```
         """
         return self._services.get(alias).command(command, *arguments, timeout=timeout)
+
+    @keyword(tags=("redis", "diagnosis"))
+    def get_refused_commands(self, *, alias: str = "redis") -> list[str]:
+        """Returns what Redis has refused to its users since it started, as its ACL log says (`ACL LOG`).
+
+        Args:
+            alias: which Redis.
+
+        Returns:
+            A sentence for each kind of refusal, the latest first.
+
+        Raises:
+            ServiceError: Redis could not be reached, or replied with an error.
+
+        Example:
+        ```robotframework
+        @{refused}    Get Refused Commands
+        Should Be Empty    ${refused}
+        ```
+        """
+        log = [dict(zip(each[::2], each[1::2], strict=True)) for each in self.redis_command("ACL", "LOG", alias=alias)]
+        return [
+            f"{each['reason']} {each['object']!r} was refused to the user {each['username']!r} "
+            f"{counted(int(each['count']), 'time')}"
+            for each in log
+        ]

@@ -48,6 +48,14 @@ A Command Returns What Redis Replies
     ...    STARTS:Redis 'redis' did not run 'INCR colour': value is not an integer
     ...    Redis Command    INCR    colour
 
+What Redis Refuses To A User Is Told
+    [Documentation]    The latest first.
+    @{refused}    Get Refused Commands
+    Should Be Empty    ${refused}
+    Run Keyword And Expect Error    *invalid username-password pair*    Redis Command    AUTH    nobody    wrong
+    @{refused}    Get Refused Commands
+    Should Be Equal    ${refused}    ${{["auth 'AUTH' was refused to the user 'nobody' 1 time"]}}
+
 Port And Data Survive A Restart
     [Documentation]    Graceful and kill -9: acknowledged writes are on the disk.
     [Template]    Data Should Survive Restart
