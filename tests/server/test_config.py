@@ -192,7 +192,7 @@ def test_a_refused_token_is_not_shown() -> None:
     assert "hunter2" not in refusal("API_TOKEN", "hunter2 hunter2")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(sorted(_READERS)), st.text(max_size=30).filter(str.strip))
 def test_any_value_is_taken_or_refused_in_one_line(name: str, value: str) -> None:
     try:
@@ -201,7 +201,7 @@ def test_any_value_is_taken_or_refused_in_one_line(name: str, value: str) -> Non
         assert refusal(name, value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.sampled_from(

@@ -300,7 +300,7 @@ def step(manager: CorrelationManager, clock: Clock, name: str, number: int, char
 
 
 @given(steps)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_manager_behaves_like_a_plain_model(todo: list[tuple[str, int, int]]) -> None:
     """Model: pending ids with charge point and deadline, and the outcome of each ended id."""
 

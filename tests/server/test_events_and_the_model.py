@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_transaction_events import State
 
@@ -91,7 +91,7 @@ def observed(state: State) -> Observed:
     )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(st.lists(events(), min_size=1, max_size=7))
 def test_they_agree(payloads: list[dict[str, Any]]) -> None:
     state = State()

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 from harness import NOW
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from payloads import from_schema
 from test_schemas import COMPLETE, SAMPLE, official
@@ -378,7 +378,7 @@ states = st.dictionaries(st.sampled_from([f"ocpp:connector:CP:{n}" for n in rang
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(st.sampled_from(ACTIONS).flatmap(requests), states)
 def test_every_message_valid_by_the_schema_is_handled_and_answered_by_the_schema(
     call: Call, records: dict[str, Any]

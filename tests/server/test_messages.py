@@ -545,20 +545,20 @@ def check_outcome(raw: bytes) -> None:
         assert message_id is None or (1 <= len(message_id) <= 36 and message_id.isprintable())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_message_or_invalid(raw: bytes) -> None:
     check_outcome(raw)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(json_values | st.dictionaries(known_keys | st.text(max_size=5), known_values | json_values, max_size=6))
 def test_any_json_is_a_message_or_invalid(value: Any) -> None:
     check_outcome(json.dumps(value).encode())
     check_outcome(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(valid, st.data())
 def test_any_mutation_of_a_valid_message_is_a_message_or_invalid(raw: bytes, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
@@ -572,7 +572,7 @@ def test_any_mutation_of_a_valid_message_is_a_message_or_invalid(raw: bytes, dat
     check_outcome(raw)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from([2, 3, 4, "m", {}, None]) | json_values, max_size=6))
 def test_any_frame_is_a_message_or_invalid(frame: list[Any]) -> None:
     check_outcome(json.dumps(envelope(frame)).encode())
@@ -613,7 +613,7 @@ def has_repeated_key(tree: Any) -> bool:
     return isinstance(tree, list) and any(has_repeated_key(value) for value in tree)
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 @given(trees, st.data())
 @example(Pairs([("a", 1), ("a", ":")]), None)
 def test_repeated_keys_are_found_as_by_the_slow_reference(tree: Any, data: st.DataObject | None) -> None:
@@ -632,7 +632,7 @@ def test_repeated_keys_are_found_as_by_the_slow_reference(tree: Any, data: st.Da
 RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?([Zz]|[+-](\d\d):(\d\d))", re.ASCII)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.datetimes().map(lambda moment: f"{moment.isoformat()}Z")
     | st.from_regex(RFC3339, fullmatch=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from harness import NOW
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from payloads import from_schema
 
@@ -325,7 +325,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [place for step, below in steps for place in [(*path, step), *places(below, (*path, step))]]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(payloads, st.data())
 def test_the_verdict_agrees_with_an_independent_validator(drawn: tuple[str, Any], data: st.DataObject) -> None:
     action, payload = drawn

@@ -134,7 +134,7 @@ def test_any_order_comes_to_the_same_state(order: tuple[int, ...]) -> None:
     assert other.indexes == inorder.indexes
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 3), max_size=12))
 def test_an_event_counts_once(numbers: list[int]) -> None:
     once = after([SESSION[number] for number in dict.fromkeys(numbers)])

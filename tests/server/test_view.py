@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import redis
 from harness import NOW, app
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from server.errors import CorruptState
@@ -50,7 +50,6 @@ class TestKeys:
         keys = Keys("tenant", "inbox")
         assert (keys.requests, keys.owner, keys.dead_letters) == ("inbox", "inbox:owner", "tenant:dead-letters")
 
-    @settings(deadline=None)
     @given(
         st.lists(
             st.text(alphabet="a0-.éactiveowner", min_size=1, max_size=8).filter(usable_charge_point_id),

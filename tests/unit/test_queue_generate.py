@@ -44,7 +44,7 @@ def made(count: int, *, seed: int, valid_between: int = 0, ids: Ids | None = Non
 
 
 @pytest.mark.parametrize("protocol", VERSIONS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_generated_message_is_invalid_in_the_way_that_is_expected(protocol: str, seed: int) -> None:
     version = ocpp_version(protocol)
