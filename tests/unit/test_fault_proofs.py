@@ -204,6 +204,63 @@ def test_a_service_that_another_fault_has_ended_is_waited_for(
         injector.heal_all()
 
 
+@pytest.fixture
+def restarting(api: ProxyApi) -> Iterator[tuple[EmbeddedRedis, FaultyPath]]:
+    """A Redis that the test ends and starts again, with a way to it that had a client."""
+    with contextlib.closing(EmbeddedRedis("Redis that ends", append_only=AppendOnly.OFF)) as service:
+        service.start(PATIENCE)
+        with contextlib.closing(FaultyPath("Fault proxy", RedisAddress(service.url(0)), api)) as path:
+            with redis.Redis(port=path.port, socket_timeout=PATIENCE, protocol=2) as client:
+                assert client.ping()
+            yield service, path
+
+
+@pytest.mark.parametrize("name", ["half-open", "reset connections"])
+def test_open_connections_are_hit_when_there_are_some_again(
+    restarting: tuple[EmbeddedRedis, FaultyPath], injector: Injector, request: pytest.FixtureRequest, name: str
+) -> None:
+    """Another schedule ends the service after the test has connected, while the fault waits for other clients."""
+    service, path = restarting
+    fault = made_of(path, name)
+
+    def end_and_come_back() -> None:
+        wait_until(lambda: hasattr(fault, "probe") or None, timeout=PATIENCE, failure=lambda: "the test never connects")
+        service.kill()
+        service.start(PATIENCE)
+        client = redis.Redis(port=path.port, socket_timeout=PATIENCE, protocol=2)
+        request.addfinalizer(client.close)
+        assert client.ping()
+
+    meanwhile = threading.Thread(target=end_and_come_back)
+    meanwhile.start()
+    record = injector.inject(fault)
+    meanwhile.join()
+    assert record.proven, record.proof
+    assert record.proof.startswith("2 connections")
+    injector.heal_all()
+
+
+def test_a_service_that_was_restarted_during_the_measurement_is_measured_again(
+    restarting: tuple[EmbeddedRedis, FaultyPath], injector: Injector
+) -> None:
+    """It answers when it is asked whether it was away."""
+    service, path = restarting
+    fault = made_of(path, "latency")
+    prove = fault.prove
+
+    def disturbed() -> tuple[bool, str]:
+        fault.prove = prove  # type: ignore[method-assign]
+        with path.probe(limit=PATIENCE) as probe:
+            service.kill()
+            service.start(PATIENCE)
+            return False, str(probe.ping())
+
+    fault.prove = disturbed  # type: ignore[method-assign]
+    record = injector.inject(fault)
+    assert record.proven, record.proof
+    injector.heal_all()
+
+
 def held_up(fault: InjectableFault, service: EmbeddedRedis, request: pytest.FixtureRequest) -> InjectableFault:
     """The same fault on a machine that holds Redis up for most of a second just when it has begun."""
     begin = fault.begin
