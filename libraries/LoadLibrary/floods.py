@@ -86,7 +86,7 @@ class Floods(Component):
             after: how long to wait for its end where the gateway may end all of its connections.
 
         Returns:
-            The result, with `sent` (frames), `closed` (charge points whose connection the gateway closed) and
+            The result, with `sent` (frames), `size` (their bytes), `closed` (charge points whose connection the gateway closed) and
             `seconds`.
 
         Raises:

@@ -58,11 +58,13 @@ class FloodResult(msgspec.Struct, kw_only=True):
 
     Attributes:
         sent: frames that the system took, of all charge points.
+        size: bytes of these frames.
         closed: charge points whose connection the gateway ended.
         seconds: how long they sent.
     """
 
     sent: int = 0
+    size: int = 0
     closed: int = 0
     seconds: float = 0.0
 
@@ -185,9 +187,11 @@ def _send(
     sent = 0
     try:
         while not over.is_set() or not sent:
-            connection.sendall(next(frames))
+            data = next(frames)
+            connection.sendall(data)
             sent += block
             result.sent += block
+            result.size += len(data)
             begun.release()
     except OSError:
         if not over.is_set():
