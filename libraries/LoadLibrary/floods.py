@@ -86,8 +86,8 @@ class Floods(Component):
             after: how long to wait for its end where the gateway may end all of its connections.
 
         Returns:
-            The result, with `sent` (frames), `size` (their bytes), `closed` (charge points whose connection the gateway closed) and
-            `seconds`.
+            The result, with `sent` (frames), `size` (their bytes), `closed` (charge points whose connection the gateway
+            closed) and `seconds`.
 
         Raises:
             UsageError: there is none.
