@@ -240,16 +240,19 @@ def test_open_connections_are_hit_when_there_are_some_again(
     injector.heal_all()
 
 
+@pytest.mark.parametrize("times", [1, 3])
 def test_a_service_that_was_restarted_during_the_measurement_is_measured_again(
-    restarting: tuple[EmbeddedRedis, FaultyPath], injector: Injector
+    restarting: tuple[EmbeddedRedis, FaultyPath], injector: Injector, times: int
 ) -> None:
-    """It answers when it is asked whether it was away."""
+    """It answers when it is asked whether it was away. Another schedule may do that several times in a row."""
     service, path = restarting
     fault = made_of(path, "latency")
-    prove = fault.prove
+    prove, left = fault.prove, [times]
 
     def disturbed() -> tuple[bool, str]:
-        fault.prove = prove  # type: ignore[method-assign]
+        if not left[0]:
+            return prove()
+        left[0] -= 1
         with path.probe(limit=PATIENCE) as probe:
             service.kill()
             service.start(PATIENCE)
@@ -258,6 +261,22 @@ def test_a_service_that_was_restarted_during_the_measurement_is_measured_again(
     fault.prove = disturbed  # type: ignore[method-assign]
     record = injector.inject(fault)
     assert record.proven, record.proof
+    assert left == [0]
+    injector.heal_all()
+
+
+def test_a_measurement_of_a_service_that_was_there_is_not_repeated(
+    restarting: tuple[EmbeddedRedis, FaultyPath], injector: Injector
+) -> None:
+    fault, measured = made_of(restarting[1], "latency"), list[bool]()
+
+    def nothing_seen() -> tuple[bool, str]:
+        measured.append(True)
+        return False, "nothing"
+
+    fault.prove = nothing_seen  # type: ignore[method-assign]
+    assert not injector.inject(fault).proven
+    assert measured == [True]
     injector.heal_all()
 
 

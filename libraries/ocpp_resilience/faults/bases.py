@@ -32,6 +32,9 @@ LOOK_EVERY = 0.02
 HEALING_LIMIT = 60.0
 """Seconds in which a replica is promoted, and in which nodes and sentinels agree again."""
 COMMIT = "commit"
+MEASUREMENTS = 5
+"""Measurements of an effect at most; each but the first because the service behind the proxy was away during the one
+before: another schedule may end it several times in a row."""
 TRIES = 8
 """Connections that are tried with a toxicity below 1, until one feels it."""
 
@@ -70,17 +73,27 @@ class NetworkFault(InjectableFault):
         if self.waits:
             # Its proof is a count of the proxy, which does not depend on the service.
             return super().proven()
+        found, undisturbed = self._measured()
+        for _ in range(MEASUREMENTS - 1):
+            if found[0] or undisturbed:
+                break
+            self.repeat()
+            found, undisturbed = self._measured()
+        return found
+
+    def _measured(self) -> tuple[Proof, bool]:
+        """The result of `prove`, and whether it says something.
+
+        Nothing was measured if the service behind the proxy was away meanwhile, by another fault perhaps. When this
+        returns, it is back, or does not come back.
+        """
         canary = self.path.canary()
         try:
             found = super().proven()
-            if not found[0] and self.path.service_came_back(canary):
-                # Nothing was measured: the service behind it was away, by another fault perhaps.
-                self.repeat()
-                found = super().proven()
+            return found, found[0] or not self.path.service_came_back(canary)
         finally:
             if canary is not None:
                 canary.close()
-        return found
 
     def repeat(self) -> None:
         """Do again what was over at once, and may have hit nothing."""
