@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from EvidenceLibrary import EvidenceLibrary, measurements
 from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.faults.bases import RedisFilesFault
 from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
 from ocpp_resilience.faults.fault import InjectableFault, Place, Subjects
 from ocpp_resilience.faults.injection import Injector
@@ -414,6 +415,30 @@ def test_faults_of_files_are_proven_and_healed_and_lose_nothing(injector: Inject
         kept.kill()
         kept.start(PATIENCE)
         assert kept.command("GET", "before", timeout=PATIENCE) == str(2 * len(OF_FILES))
+
+
+def test_what_a_full_disk_did_not_take_is_there_once_after_a_restart(injector: Injector) -> None:
+    """Redis has run the command, and has it in the buffer of its append-only file, when it notices the full disk."""
+    with (
+        contextlib.closing(EmbeddedRedis("Redis with files")) as kept,
+        contextlib.closing(RedisAdmin("Redis", kept.start(PATIENCE) and kept.url(0))) as admin,
+    ):
+        fault = faults().make("disk full", "", Subjects(redis=lambda: admin))
+        assert isinstance(fault, RedisFilesFault)
+        wait_for = fault.wait_for
+
+        def first_write_to_the_full_disk(*fields: str) -> None:
+            wait_for(*fields)
+            fault.wait_for = wait_for  # type: ignore[method-assign]
+            assert kept.command("RPUSH", "list", "1", timeout=PATIENCE) == 1
+
+        fault.wait_for = first_write_to_the_full_disk  # type: ignore[method-assign]
+        assert injector.inject(fault).proven
+        injector.heal_all()
+        assert kept.command("RPUSH", "list", "2", timeout=PATIENCE) == 2
+        kept.kill()
+        kept.start(PATIENCE)
+        assert kept.command("LRANGE", "list", 0, -1, timeout=PATIENCE) == ["1", "2"]
 
 
 def test_the_script_is_waited_for_however_long_redis_is_busy(service: EmbeddedRedis, injector: Injector) -> None:
