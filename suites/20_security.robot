@@ -69,6 +69,16 @@ A Flood Of Broken Frames Does Not Hurt The Others
     [Setup]    The System Is Well And Loads Find It
     The Others Should Be Answered During A Flood    charge_points=1    frame=[]
 
+A Flood Of Long Messages Does Not Hurt The Others
+    [Documentation]    The same with valid messages of 200 KB, of which a few a second are as much work.
+    [Tags]    R20.5    alone
+    [Setup]    The System Is Well And Loads Find It
+    The Others Should Be Answered During A Flood
+    ...    charge_points=1
+    ...    frame=${LONG FRAME}
+    ...    duration=1.5 s
+    ...    after=1 s
+
 A Charge Point That Reads Nothing Is Cut Off
     [Documentation]    The charge point sends pings without reading, so the answers accumulate. The server has no rate
     ...    limit in this test.

@@ -41,7 +41,7 @@ class Floods(Component):
 
         Args:
             charge_points: how many.
-            frame: the text of a frame; `{n}` in it stands for the number of the frame.
+            frame: the text of a frame; `{n}` in it stands for a number of nine digits, another one in each frame.
             pings: whether pings with this text (at most 125 bytes) are sent in the place of frames; each has to be
                 answered with the same text (RFC 6455 section 5.5.3).
             reading: whether they read what they get.
@@ -86,8 +86,8 @@ class Floods(Component):
             after: how long to wait for its end where the gateway may end all of its connections.
 
         Returns:
-            The result, with `sent` (frames), `closed` (charge points whose connection the gateway closed) and
-            `seconds`.
+            The result, with `sent` (frames), `size` (their bytes), `closed` (charge points whose connection the gateway
+            closed) and `seconds`.
 
         Raises:
             UsageError: there is none.

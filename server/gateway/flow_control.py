@@ -22,7 +22,11 @@ from server.rate_limited_log import LogRateLimit
 logger = structlog.get_logger()
 
 SLICE_BYTES = 1024
-"""Bytes that are taken of a read before the messages in them are counted; they count as one at least."""
+"""Bytes that are taken of a read before the messages in them are counted, at most; so many count as one message at
+least."""
+FIRST_SLICE_BYTES = 256
+"""Bytes of the first slice of a connection. The later ones have about the messages of a turn: 1 KiB may be 170 frames
+without content, each of which is refused, logged and kept."""
 TURN_MESSAGES = 32
 """Messages of one connection in one turn of the event loop, at most; a slice that was begun is finished. Bytes of long
 messages count as in the bucket."""
@@ -106,6 +110,7 @@ class Intake:
         "_control",
         "_limited_since",
         "_refilled",
+        "_slice",
         "_timer",
         "_tokens",
         "messages",
@@ -120,6 +125,7 @@ class Intake:
         self._refilled = clock()
         self._limited_since: float | None = None
         self._backlog = b""
+        self._slice = FIRST_SLICE_BYTES
         self._timer: asyncio.TimerHandle | None = None
         self.messages = 0
 
@@ -158,10 +164,15 @@ class Intake:
         position, taken = 0, 0.0
         while position < len(data):
             before = self.messages
-            part = data[position : position + SLICE_BYTES]
+            part = data[position : position + self._slice]
             connection.feed(part)
-            position += SLICE_BYTES
-            cost = max(self.messages - before, len(part) / SLICE_BYTES)
+            position += len(part)
+            messages = self.messages - before
+            if messages > TURN_MESSAGES:
+                self._slice = max(1, self._slice * TURN_MESSAGES // messages)
+            elif messages <= TURN_MESSAGES / 2 and len(part) == self._slice:
+                self._slice = min(2 * self._slice, SLICE_BYTES)
+            cost = max(messages, len(part) / SLICE_BYTES)
             taken += cost
             self._tokens -= cost
             if taken >= TURN_MESSAGES or self._limited:

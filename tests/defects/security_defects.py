@@ -15,7 +15,7 @@ from websockets.http11 import Request as Handshake
 from server.api import http
 from server.config import Settings
 from server.errors import InvalidMessage
-from server.gateway import handshakes
+from server.gateway import flow_control, handshakes
 from server.gateway.flow_control import Intake, Throttled
 from server.gateway.gateway import Gateway
 from server.gateway.handshakes import Handshakes
@@ -27,6 +27,7 @@ CERTIFICATE = "A Charge Point Is Accepted With Its Own Certificate Only"
 TOKEN = "Commands Need The Token Of The API"
 FLOOD = "The Flood Of One Charge Point Does Not Hurt The Others"
 BROKEN_FRAMES = "A Flood Of Broken Frames Does Not Hurt The Others"
+LONG_MESSAGES = "A Flood Of Long Messages Does Not Hurt The Others"
 
 logger = structlog.get_logger()
 
@@ -221,6 +222,12 @@ def takes_all_that_comes() -> None:
         connection.feed(data)
 
     Intake.receive = receive
+
+
+@defect("R20.5", LONG_MESSAGES, says=NOT_WELL, timing=True, heavy=True, alone=True)
+def takes_long_messages_as_one() -> None:
+    """A message counts as one however long it is, and all that was read of it is taken in one turn."""
+    flow_control.SLICE_BYTES = 1 << 30
 
 
 @defect("R20.5", BROKEN_FRAMES, says=NOT_WELL, timing=True, heavy=True, alone=True)

@@ -64,32 +64,50 @@ def messages(count: int) -> bytes:
 class TestIntake:
     async def test_messages_below_the_rate_are_taken_at_once(self) -> None:
         connection = Connection(rate=100)
-        for second in range(100):
-            connection.now = float(second)
-            connection.intake.receive(connection, messages(100))
+        for quarter in range(400):
+            connection.now = quarter / 4
+            connection.intake.receive(connection, messages(25))
             assert connection.reading
-        assert len(connection.fed) == 100 * 100 * SIZE
+        assert len(connection.fed) == 400 * 25 * SIZE
 
     async def test_a_large_read_is_taken_in_turns_and_whole_and_in_order(self) -> None:
         connection = Connection(rate=0)
         data = messages(20 * SLICE_BYTES // SIZE)
         connection.intake.receive(connection, data)
-        assert len(connection.fed) == SLICE_BYTES
+        assert len(connection.fed) == TURN_MESSAGES * SIZE
         assert not connection.reading
         connection.intake.receive(connection, b"a late 1")
         await soon(lambda: connection.reading, "reading goes on")
         assert connection.fed == data + b"a late 1"
-        assert max(connection.turns) <= max(TURN_MESSAGES, SLICE_BYTES // SIZE)
+        assert max(connection.turns) <= TURN_MESSAGES
+
+    @pytest.mark.parametrize("before", [1, 100])
+    async def test_frames_of_a_few_bytes_behind_longer_ones_are_taken_in_turns(self, before: int) -> None:
+        """What a slice has is known when it is taken; the one behind it is smaller."""
+        connection = Connection(rate=0)
+        connection.ends_messages = False
+        for _ in range(before):
+            connection.intake.receive(connection, bytes(SLICE_BYTES))
+        connection.ends_messages = True
+        connection.turns.clear()
+        connection.intake.receive(connection, messages(100 * SLICE_BYTES // SIZE))
+        await soon(lambda: connection.reading, "reading goes on")
+        assert max(connection.turns[1:]) <= TURN_MESSAGES
 
     async def test_a_flooding_connection_is_read_at_the_rate(self) -> None:
         connection = Connection(rate=1000)
         connection.intake.receive(connection, messages(3000))
-        # The bucket holds two seconds; what is over waits for the clock, which stands still here.
-        await soon(lambda: len(connection.fed) // SIZE >= 2000, "the bucket is not emptied")
+        # The bucket holds one second; what is over waits for the clock, which stands still here.
+        await soon(lambda: len(connection.fed) // SIZE >= 1000, "the bucket is not emptied")
         assert not connection.reading
-        assert len(connection.fed) // SIZE <= 2000 + SLICE_BYTES // SIZE
-        connection.now += 10
-        await soon(lambda: connection.reading, "reading goes on")
+        assert len(connection.fed) // SIZE <= 2000
+
+        def later() -> bool:
+            connection.now += 0.1
+            return connection.reading
+
+        await soon(later, "reading goes on")
+        assert connection.now > 1
         assert connection.fed == messages(3000)
         assert not connection.closed
 
@@ -117,22 +135,25 @@ class TestIntake:
         connection = Connection(rate=1000)
         connection.ends_messages = False
         connection.intake.receive(connection, bytes(300 * SLICE_BYTES))
-        assert len(connection.fed) == TURN_MESSAGES * SLICE_BYTES
+        assert TURN_MESSAGES * SLICE_BYTES <= len(connection.fed) < (TURN_MESSAGES + 1) * SLICE_BYTES
         assert not connection.reading
 
     async def test_connections_at_their_limit_share_the_rate_of_one(self) -> None:
-        control = FlowControl(100)
+        control = FlowControl(10_000)
         connections = [Connection(0, control) for _ in range(5)]
         for connection in connections:
-            connection.intake.receive(connection, messages(10_000))
+            connection.intake.receive(connection, messages(30_000))
         await soon(lambda: control.at_limit == 5, "not all of them are limited")
-        taken = sum(len(connection.fed) for connection in connections)
-        for connection in connections:
-            connection.now += 10
-        await soon(
-            lambda: sum(len(each.fed) for each in connections) // SIZE >= taken // SIZE + 900, "too few are taken"
-        )
-        assert sum(len(each.fed) for each in connections) // SIZE <= taken // SIZE + 1000 + 5 * SLICE_BYTES // SIZE
+        before = sum(len(connection.fed) for connection in connections) // SIZE
+
+        def later() -> bool:
+            for connection in connections:
+                connection.now += 0.01
+            return sum(len(each.fed) for each in connections) // SIZE >= before + 5000
+
+        await soon(later, "too few are taken")
+        taken = sum(len(each.fed) for each in connections) // SIZE - before
+        assert taken <= connections[0].now * 10_000 + 5 * 2 * TURN_MESSAGES
         for connection in connections:
             connection.intake.end(connection)
             connection.intake.gone()

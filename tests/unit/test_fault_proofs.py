@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from EvidenceLibrary import EvidenceLibrary, measurements
 from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.faults.bases import RedisFilesFault
 from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
 from ocpp_resilience.faults.fault import InjectableFault, Place, Subjects
 from ocpp_resilience.faults.injection import Injector
@@ -204,6 +205,82 @@ def test_a_service_that_another_fault_has_ended_is_waited_for(
         injector.heal_all()
 
 
+@pytest.fixture
+def restarting(api: ProxyApi) -> Iterator[tuple[EmbeddedRedis, FaultyPath]]:
+    """A Redis that the test ends and starts again, with a way to it that had a client."""
+    with contextlib.closing(EmbeddedRedis("Redis that ends", append_only=AppendOnly.OFF)) as service:
+        service.start(PATIENCE)
+        with contextlib.closing(FaultyPath("Fault proxy", RedisAddress(service.url(0)), api)) as path:
+            with redis.Redis(port=path.port, socket_timeout=PATIENCE, protocol=2) as client:
+                assert client.ping()
+            yield service, path
+
+
+@pytest.mark.parametrize("name", ["half-open", "reset connections"])
+def test_open_connections_are_hit_when_there_are_some_again(
+    restarting: tuple[EmbeddedRedis, FaultyPath], injector: Injector, request: pytest.FixtureRequest, name: str
+) -> None:
+    """Another schedule ends the service after the test has connected, while the fault waits for other clients."""
+    service, path = restarting
+    fault = made_of(path, name)
+
+    def end_and_come_back() -> None:
+        wait_until(lambda: hasattr(fault, "probe") or None, timeout=PATIENCE, failure=lambda: "the test never connects")
+        service.kill()
+        service.start(PATIENCE)
+        client = redis.Redis(port=path.port, socket_timeout=PATIENCE, protocol=2)
+        request.addfinalizer(client.close)
+        assert client.ping()
+
+    meanwhile = threading.Thread(target=end_and_come_back)
+    meanwhile.start()
+    record = injector.inject(fault)
+    meanwhile.join()
+    assert record.proven, record.proof
+    assert record.proof.startswith("2 connections")
+    injector.heal_all()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_service_that_was_restarted_during_the_measurement_is_measured_again(
+    restarting: tuple[EmbeddedRedis, FaultyPath], injector: Injector, times: int
+) -> None:
+    """It answers when it is asked whether it was away. Another schedule may do that several times in a row."""
+    service, path = restarting
+    fault = made_of(path, "latency")
+    prove, left = fault.prove, [times]
+
+    def disturbed() -> tuple[bool, str]:
+        if not left[0]:
+            return prove()
+        left[0] -= 1
+        with path.probe(limit=PATIENCE) as probe:
+            service.kill()
+            service.start(PATIENCE)
+            return False, str(probe.ping())
+
+    fault.prove = disturbed  # type: ignore[method-assign]
+    record = injector.inject(fault)
+    assert record.proven, record.proof
+    assert left == [0]
+    injector.heal_all()
+
+
+def test_a_measurement_of_a_service_that_was_there_is_not_repeated(
+    restarting: tuple[EmbeddedRedis, FaultyPath], injector: Injector
+) -> None:
+    fault, measured = made_of(restarting[1], "latency"), list[bool]()
+
+    def nothing_seen() -> tuple[bool, str]:
+        measured.append(True)
+        return False, "nothing"
+
+    fault.prove = nothing_seen  # type: ignore[method-assign]
+    assert not injector.inject(fault).proven
+    assert measured == [True]
+    injector.heal_all()
+
+
 def held_up(fault: InjectableFault, service: EmbeddedRedis, request: pytest.FixtureRequest) -> InjectableFault:
     """The same fault on a machine that holds Redis up for most of a second just when it has begun."""
     begin = fault.begin
@@ -338,6 +415,30 @@ def test_faults_of_files_are_proven_and_healed_and_lose_nothing(injector: Inject
         kept.kill()
         kept.start(PATIENCE)
         assert kept.command("GET", "before", timeout=PATIENCE) == str(2 * len(OF_FILES))
+
+
+def test_what_a_full_disk_did_not_take_is_there_once_after_a_restart(injector: Injector) -> None:
+    """Redis has run the command, and has it in the buffer of its append-only file, when it notices the full disk."""
+    with (
+        contextlib.closing(EmbeddedRedis("Redis with files")) as kept,
+        contextlib.closing(RedisAdmin("Redis", kept.start(PATIENCE) and kept.url(0))) as admin,
+    ):
+        fault = faults().make("disk full", "", Subjects(redis=lambda: admin))
+        assert isinstance(fault, RedisFilesFault)
+        wait_for = fault.wait_for
+
+        def first_write_to_the_full_disk(*fields: str) -> None:
+            wait_for(*fields)
+            fault.wait_for = wait_for  # type: ignore[method-assign]
+            assert kept.command("RPUSH", "list", "1", timeout=PATIENCE) == 1
+
+        fault.wait_for = first_write_to_the_full_disk  # type: ignore[method-assign]
+        assert injector.inject(fault).proven
+        injector.heal_all()
+        assert kept.command("RPUSH", "list", "2", timeout=PATIENCE) == 2
+        kept.kill()
+        kept.start(PATIENCE)
+        assert kept.command("LRANGE", "list", 0, -1, timeout=PATIENCE) == ["1", "2"]
 
 
 def test_the_script_is_waited_for_however_long_redis_is_busy(service: EmbeddedRedis, injector: Injector) -> None:

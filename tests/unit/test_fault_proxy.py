@@ -203,6 +203,22 @@ def test_connections_can_be_reset_and_left_half_open(api: ProxyApi, proxy: Proxy
             fresh.recv(100)
 
 
+def test_connections_are_acted_on_beside_one_that_is_there_and_another_one(
+    api: ProxyApi, proxy: Proxy, connection: socket.socket
+) -> None:
+    ours = "{}:{}".format(*connection.getsockname())
+    assert ping(connection) == b"+PONG\r\n"
+    assert api.act("redis", "reset", beside=ours) == 0  # nobody else is there
+    with socket.create_connection(("127.0.0.1", port_of(proxy)), PATIENCE) as other:
+        assert ping(other) == b"+PONG\r\n"
+        assert api.act("redis", "reset", beside="127.0.0.1:1") == 0
+        assert ping(connection) == ping(other) == b"+PONG\r\n"
+        assert api.act("redis", "reset", beside=ours) == 2
+        for each in (connection, other):
+            with pytest.raises(ConnectionResetError):
+                each.recv(100)
+
+
 def test_a_connection_to_a_server_that_is_away_is_closed(toxiproxy: Toxiproxy) -> None:
     nobody = toxiproxy.create(upstream="127.0.0.1:1", name="nobody")
     with socket.create_connection(("127.0.0.1", port_of(nobody)), PATIENCE) as made:

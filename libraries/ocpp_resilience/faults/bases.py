@@ -6,6 +6,7 @@ import abc
 import functools
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, ClassVar
 
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
 from ocpp_resilience.faults.fault import InjectableFault, Place, Proof
-from ocpp_resilience.faults.path import FaultyPath
+from ocpp_resilience.faults.path import AWAY_LIMIT, FaultyPath
 from ocpp_resilience.faults.probe import PROOF_LIMIT, Probe, Seen
 from ocpp_resilience.faults.redis_admin import RedisAdmin
 from ocpp_resilience.ports import HOST, wait_until_refused
@@ -25,9 +26,15 @@ from ocpp_resilience.waiting import wait_until
 
 PROCESS_LIMIT = 15.0
 """Seconds that ending, starting and resuming a process may take."""
+OTHERS_LIMIT = PROOF_LIMIT
+"""Seconds within which another client has to be connected, for faults that act on open connections."""
+LOOK_EVERY = 0.02
 HEALING_LIMIT = 60.0
 """Seconds in which a replica is promoted, and in which nodes and sentinels agree again."""
 COMMIT = "commit"
+MEASUREMENTS = 5
+"""Measurements of an effect at most; each but the first because the service behind the proxy was away during the one
+before: another schedule may end it several times in a row."""
 TRIES = 8
 """Connections that are tried with a toxicity below 1, until one feels it."""
 
@@ -63,12 +70,30 @@ class NetworkFault(InjectableFault):
         return self.path.healed()
 
     def proven(self) -> Proof:
-        found = super().proven()
-        if not found[0] and self.path.service_came_back():
-            # Nothing was measured: the service behind it was away, by another fault perhaps.
+        if self.waits:
+            # Its proof is a count of the proxy, which does not depend on the service.
+            return super().proven()
+        found, undisturbed = self._measured()
+        for _ in range(MEASUREMENTS - 1):
+            if found[0] or undisturbed:
+                break
             self.repeat()
-            found = super().proven()
+            found, undisturbed = self._measured()
         return found
+
+    def _measured(self) -> tuple[Proof, bool]:
+        """The result of `prove`, and whether it says something.
+
+        Nothing was measured if the service behind the proxy was away meanwhile, by another fault perhaps. When this
+        returns, it is back, or does not come back.
+        """
+        canary = self.path.canary()
+        try:
+            found = super().proven()
+            return found, found[0] or not self.path.service_came_back(canary)
+        finally:
+            if canary is not None:
+                canary.close()
 
     def repeat(self) -> None:
         """Do again what was over at once, and may have hit nothing."""
@@ -136,13 +161,30 @@ class OpenConnectionsFault(NetworkFault):
 
     own_proxy_only = True
     action: ClassVar[str]
+    probe: Probe
 
     def begin(self) -> None:
         self.path.api.needs_own(f"'{self.name}'")
+        self._connect()
+        began = time.monotonic()
+        # It hits a connection of the test together with others, or waits: another fault may have ended either.
+        until = began + (OTHERS_LIMIT if self.path.used()[0] else 0.0)
+        while not (hit := self.path.api.act(self.path.proxy, self.action, beside=self.probe.address)):
+            if time.monotonic() > until:
+                hit = self.path.api.act(self.path.proxy, self.action)
+                break
+            time.sleep(LOOK_EVERY)
+            if self.probe.ended:
+                # The service behind the proxy was away. The others need time to come back, too.
+                self._connect()
+                until = min(began + AWAY_LIMIT, time.monotonic() + OTHERS_LIMIT)
+        self.hit = hit
+
+    def _connect(self) -> None:
+        if hasattr(self, "probe"):
+            self.probe.close()
         self.probe = self.path.probe(limit=PROOF_LIMIT)
         self.probe.settle()
-        self.path.wait_for_others()
-        self.hit = self.path.api.act(self.path.proxy, self.action)
 
     def repeat(self) -> None:
         self.end()

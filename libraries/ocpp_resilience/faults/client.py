@@ -164,10 +164,18 @@ class ProxyApi:
         seen: dict[str, int] = self.ask("GET", f"/proxies/{quote(proxy)}/connections")
         return seen
 
-    def act(self, proxy: str, action: str) -> int:
-        """Do something (`reset`, `close`, `half_open`) to all open connections; returns how many they were."""
+    def act(self, proxy: str, action: str, *, beside: str | None = None) -> int:
+        """Do something (`reset`, `close`, `half_open`) to all open connections; returns how many had both ends.
+
+        Args:
+            proxy: the proxy.
+            action: what is done.
+            beside: `host:port` of a client; nothing is done, and 0 returned, unless its connection and another one have
+                both ends.
+        """
         self.needs_own(f"'{action}' on open connections")
-        return int(self.ask("POST", f"/proxies/{quote(proxy)}/connections/{action}")["connections"])
+        condition = "" if beside is None else f"?beside={quote(beside)}"
+        return int(self.ask("POST", f"/proxies/{quote(proxy)}/connections/{action}{condition}")["connections"])
 
     def reset(self) -> None:
         """Remove every fault of every proxy, and let all listen."""

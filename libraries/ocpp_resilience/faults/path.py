@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import secrets
 import threading
@@ -29,8 +28,6 @@ from ocpp_resilience.waiting import wait_until
 HEALED_LIMIT = 5.0
 AWAY_LIMIT = 15.0
 """Seconds in which a service that another fault has ended is back."""
-OTHERS_LIMIT = PROOF_LIMIT
-"""Seconds within which another client has to be connected, for faults that act on open connections."""
 
 
 class FaultyPath:
@@ -158,16 +155,6 @@ class FaultyPath:
             self._used = self.api.connections(self.proxy)["accepted"] > own
         return self._used, "" if self._used else f"only the test itself has connected through {self.host}:{self.port}"
 
-    def wait_for_others(self) -> None:
-        """Give the proxy's clients time to come back, when a fault before this one took their connections."""
-        if self.used()[0]:
-            with contextlib.suppress(WaitTimeout):
-                wait_until(
-                    lambda: True if self.api.connections(self.proxy)["open"] > 1 else None,
-                    timeout=OTHERS_LIMIT,
-                    failure=lambda: "",
-                )
-
     def ping(self, *, limit: float = LIMIT) -> Seen:
         """PING on a separate connection, through the proxy."""
         return look(self._entrance, self.host, self.port, limit=limit, count=self._count)
@@ -183,15 +170,22 @@ class FaultyPath:
         except OSError as error:
             raise ServiceError(f"{self.name} accepts no connection: {error}.") from None
 
-    def service_came_back(self) -> bool:
-        """Whether Redis or the gateway itself does not answer now, and does so within a while."""
+    def canary(self) -> Probe | None:
+        """A connection to Redis or the gateway itself, not through the proxy; `None` if it does not accept one."""
+        try:
+            return self.address.probe(self.address.host, self.address.port, limit=PROOF_LIMIT)
+        except (OSError, ServiceError):
+            return None
+
+    def service_came_back(self, canary: Probe | None) -> bool:
+        """Whether Redis or the gateway itself was away since `canary` was made, and answers now or within a while."""
 
         def answers() -> bool | None:
             seen = look(self.address, self.address.host, self.address.port, limit=PROOF_LIMIT)
             return True if seen.what == "reply" else None
 
         if answers():
-            return False
+            return canary is None or canary.ended
         try:
             return wait_until(answers, timeout=AWAY_LIMIT, failure=lambda: "")
         except WaitTimeout:

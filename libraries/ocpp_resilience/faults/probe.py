@@ -298,6 +298,17 @@ class Probe(abc.ABC):
         line = received.partition(b"\r\n")[0].decode("utf-8", "replace")
         return Seen("reply", line, time.perf_counter() - began, len(received))
 
+    @property
+    def address(self) -> str:
+        """`host:port` of its own end."""
+        name = self._socket.getsockname()
+        return joined(name[0], name[1])
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection has ended, seen without waiting."""
+        return self.more(0.001)
+
     def more(self, limit: float) -> bool:
         """Whether anything comes within this many seconds, the end of the connection included."""
         try:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,6 +27,9 @@ from ocpp_resilience.errors import ServiceError
 BLOCK = 500
 """Frames that are handed to the system at once; fewer where they are long."""
 BLOCK_BYTES = 256 * 1024
+SEND_BUFFER = 64 * 1024
+FIRST_NUMBER = 100_000_000
+"""The number of the first frame; the later ones have as many digits."""
 CONNECT_SECONDS = 10.0
 
 
@@ -35,7 +39,7 @@ class FloodPlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         urls: a WebSocket address for each charge point.
         subprotocol: the subprotocol that each offers.
-        frame: the text of a frame; `{n}` stands for its number.
+        frame: the text of a frame; `{n}` stands for a number of nine digits, another one in each frame.
         seconds: the longest time.
         pings: whether pings are sent in the place of frames.
         reading: whether they read what they get.
@@ -54,11 +58,13 @@ class FloodResult(msgspec.Struct, kw_only=True):
 
     Attributes:
         sent: frames that the system took, of all charge points.
+        size: bytes of these frames.
         closed: charge points whose connection the gateway ended.
         seconds: how long they sent.
     """
 
     sent: int = 0
+    size: int = 0
     closed: int = 0
     seconds: float = 0.0
 
@@ -166,6 +172,8 @@ def _connect(url: str, subprotocol: str) -> socket.socket:
     if not head.startswith(b"HTTP/1.1 101 "):
         raise SystemExit(f"{url} answered {head.splitlines()[0].decode('latin-1') if head else 'nothing'}")
     connection.settimeout(None)
+    # What waits in here costs this machine, and is not seen by the gateway.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     # The end resets the connection, so that unread frames do not prolong the flood.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return connection
@@ -174,22 +182,39 @@ def _connect(url: str, subprotocol: str) -> socket.socket:
 def _send(
     connection: socket.socket, plan: FloodPlan, result: FloodResult, over: threading.Event, begun: threading.Semaphore
 ) -> None:
-    number, opcode = 0, Opcode.PING if plan.pings else Opcode.TEXT
-    # The same frame again and again costs the sender nothing.
-    numbered, data = "{n}" in plan.frame, b""
     block = max(1, min(BLOCK, BLOCK_BYTES // max(1, len(plan.frame))))
+    frames = blocks(plan.frame, Opcode.PING if plan.pings else Opcode.TEXT, block)
+    sent = 0
     try:
-        while not over.is_set() or not number:
-            if numbered or not data:
-                texts = (plan.frame.replace("{n}", str(number + each)).encode() for each in range(block))
-                data = b"".join(Frame(opcode, text).serialize(mask=True) for text in texts)
+        while not over.is_set() or not sent:
+            data = next(frames)
             connection.sendall(data)
-            number += block
+            sent += block
             result.sent += block
+            result.size += len(data)
             begun.release()
     except OSError:
         if not over.is_set():
             result.closed += 1
+
+
+def blocks(text: str, opcode: Opcode, count: int) -> Iterator[bytes]:
+    """Endless frames, `count` of them in each block.
+
+    All numbers have as many digits, and the masking key is zero (RFC 6455 section 5.3), so that a block is one template
+    with numbers put in: a flood costs the receiver, and little of the machine that both run on.
+    """
+    places = text.count("{n}")
+    payload = text.replace("{n}", str(FIRST_NUMBER)).encode()
+    masked = Frame(opcode, payload).serialize(mask=True)
+    head = masked[: len(masked) - len(payload) - 4]
+    template = (head + bytes(4)).replace(b"%", b"%%") + text.encode().replace(b"%", b"%%").replace(b"{n}", b"%d")
+    many = template * count
+    number = FIRST_NUMBER
+    same = many % () if not places else b""
+    while True:
+        yield same or many % tuple(each for each in range(number, number + count) for _ in range(places))
+        number += count
 
 
 def _discard(connection: socket.socket) -> None:

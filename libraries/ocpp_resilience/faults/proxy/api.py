@@ -6,7 +6,8 @@ Its own beyond that, and absent in a real Toxiproxy:
 - `GET /fault-proxy`: that it is this proxy, and its seed.
 - `GET`, `POST /proxies/{proxy}/resp`, `DELETE /proxies/{proxy}/resp/{name}`: faults at chosen Redis commands.
 - `GET /proxies/{proxy}/connections`, `POST /proxies/{proxy}/connections/{action}`: `reset`, `close`, `half_open`,
-  `client_gone` or `close_half_open` all of them.
+  `client_gone` or `close_half_open` all of them; with `?beside=host:port` only while the connection of that client and
+  another one have both ends.
 - Toxics `packet_loss` and `nat_timeout`.
 - More fields of a proxy: `further`, a list of `listen` and `upstream` that have its toxics too; `addresses`, which
   stand in the replies of sentinels in the place of others; `tls`, the `certificate` and `key` that clients are shown.
@@ -273,7 +274,12 @@ class FaultProxy:
         action = actions.get(request.path_params["action"])
         if action is None:
             raise Refused(f"unknown action; there are {', '.join(actions)}", 404)
-        return answer({"connections": self._proxy(request).each(action)})
+        proxy, beside = self._proxy(request), request.query_params.get("beside")
+        whole = [connection.client_address for connection in proxy.connections if connection.whole]
+        if beside is not None and (beside not in whole or len(whole) < 2):
+            return answer({"connections": 0})
+        proxy.each(action)
+        return answer({"connections": len(whole)})
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -260,6 +260,17 @@ class Connection:
             pipe.target.abort()
         self.update()
 
+    @property
+    def whole(self) -> bool:
+        """Whether both ends are there."""
+        return self.ready and not (self.closed or self.half_open or self.up.ended or self.down.ended)
+
+    @property
+    def client_address(self) -> str:
+        """`host:port` of the client; empty if it is not known any more."""
+        peer = None if self.up.source is None else self.up.source.get_extra_info("peername")
+        return joined(peer[0], peer[1]) if isinstance(peer, tuple) else ""
+
     # --- faults ---
 
     def dice(self, toxic: Toxic) -> random.Random:
