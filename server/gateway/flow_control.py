@@ -2,9 +2,9 @@
 
 A charge point that sends as fast as it can must not delay the others. Each connection has a token bucket of messages; a
 long message counts as one for each KiB, since that is what it costs. An empty bucket pauses reading, so that TCP slows
-the sender down. A connection that stays at its limit is closed, and one that its peer has reset ends at once. Connections
-at their limit share the rate of one: five of them cost the others no more than one does. A large read is taken in slices,
-with turns for the other connections in between.
+the sender down. A connection that stays at its limit is closed; one that its peer has reset ends at once. Connections
+at their limit share the rate of one: five of them cost the others no more than one does. A large read is taken in
+slices, with turns for the other connections in between.
 """
 
 from __future__ import annotations
