@@ -219,13 +219,13 @@ Every Partial Failure Is Survived And Recovered From    # robocop: off=LEN04,LEN
     [Template]    Both Are Survived And Recovered From
     black hole for 3 s    pause redis for 2.5 s
     half-open for 3 s    cut mid-reply for 0.5 s
-    reset connections    no replicas for 1.5 s
-    latency 300 ms for 1 s    read-only for 1.5 s
+    reset connections    no replicas for 2 s
+    latency 300 ms for 1 s    read-only for 2 s
     bandwidth 20 for 1 s    keep resetting for 1 s
     slow drip for 1 s    kill clients
-    out of memory for 1.5 s    busy for 1 s
+    out of memory for 2 s    busy for 1 s
     too many clients for 1 s    wrong password for 1 s
-    failed snapshot for 1.5 s    disk full for 1.5 s
+    failed snapshot for 2 s    disk full for 2 s
     failed rewrite for 1 s    packet loss for 1 s
     ${LOADING} for 1 s    ${MASTERDOWN} for 1 s
     nothing more
