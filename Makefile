@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml locks/dev.txt
 
 # One run tests one OCPP version, ocpp1.6 if PROTOCOL names no other: results/ocpp2.0.1 is the place of the others.
 acceptance: $(INSTALLED)  ## Run the suites against the bundled server on an embedded Redis; leaves results/ (PROTOCOL=ocpp2.0.1)
-	$(BIN)/robot --outputdir results$(PROTOCOL:%=/%) $(PROTOCOL:%=--variable PROTOCOL:%) suites/
+	$(BYTECODE) $(BIN)/robot --outputdir results$(PROTOCOL:%=/%) $(PROTOCOL:%=--variable PROTOCOL:%) suites/
 
 release: $(INSTALLED)  ## Decide whether a system is ready: all suites in each OCPP version, full soak, repetitions (TARGET=profile PROTOCOL=ocpp1.6)
 	$(BIN)/python -m ocpp_resilience.run --release $(if $(TARGET),--target $(TARGET)) $(if $(REDIS),--redis $(REDIS)) \
@@ -31,15 +31,15 @@ baseline: $(INSTALLED)  ## Accept the last run of the suites as the one that lat
 	$(BIN)/python -m ocpp_resilience.report results/output.xml --accept
 
 soak: $(INSTALLED)  ## The suites with the soak as long as it is required, more than 10 minutes; leaves results/soak
-	$(BIN)/robot --outputdir results/soak --variable SOAK:605s --variable "COMINGS AND GOINGS:20000" suites/
+	$(BYTECODE) $(BIN)/robot --outputdir results/soak --variable SOAK:605s --variable "COMINGS AND GOINGS:20000" suites/
 
 containers: $(INSTALLED)  ## The suites with Redis in containers; needs Docker, and an image (REDIS_IMAGE)
 	$(BIN)/pytest -q tests/container
-	$(BIN)/robot --outputdir results/container --variable REDIS:container --variable HISTORY:results/history.jsonl suites/
+	$(BYTECODE) $(BIN)/robot --outputdir results/container --variable REDIS:container --variable HISTORY:results/history.jsonl suites/
 
 sentinel: $(INSTALLED)  ## The suites on a primary with a replica and three sentinels of the embedded program (SUITES="13 15 16")
 	$(BIN)/pytest -q tests/server/test_failover.py
-	$(BIN)/robot --outputdir results/sentinel --variable REDIS:sentinel --variable HISTORY:results/history.jsonl \
+	$(BYTECODE) $(BIN)/robot --outputdir results/sentinel --variable REDIS:sentinel --variable HISTORY:results/history.jsonl \
 	  $(SUITES:%=--suite "%*") suites/
 
 test: lint  ## Formatting, lint, types, unit tests and the keywords' own tests (these two beside each other: both mostly wait)

@@ -25,8 +25,7 @@ A Thousand Commands Answered In Random Order Reach Their Callers
     ...    one is answered.
     [Tags]    R14.1
     Announce Charge Points    50    for_commands=1000
-    ${commands} =    Start Commands    1000    timeout=20 s
-    Commands Should Be Pending    ${commands}
+    ${commands} =    A Thousand Commands Are Pending
     Answer Commands    ${commands}    order=random
     Every Caller Should Get Its Own Answer    R14.1    ${commands}
     Nothing Should Be Pending
@@ -128,7 +127,8 @@ A Thousand Commands Expire At Once And The Next One Is Answered
     [Setup]    The System Is Well And Watched
     The Memory Of Pending Commands Is Measured Beside The Next Tests
     Announce Charge Points    50    for_commands=1000
-    ${commands} =    Start Commands    1000    timeout=6 s
+    ${timeout} =    Time For A Thousand Commands
+    ${commands} =    Start Commands    1000    timeout=${timeout}
     Run Keyword And Continue On Failure    Commands Should Be Pending    ${commands}
     ${told} =    Wait For Commands    ${commands}
     Run Keyword And Continue On Failure    Number Of Expired Commands Should Be    ${told}

@@ -19,6 +19,7 @@ Test Tags         faults
 
 *** Variables ***
 @{SILENT ENDS}         half-open    black hole    nat timeout 500 ms
+@{SAFE ENDS}           half-open    black hole
 @{FAILOVERS}           kill primary    demote primary    partition primary    stale primary
 @{SILENT SENTINELS}    partition sentinels    partition sentinels 3
 @{NETWORK FAILURES}    at 0 s    latency 100 ms jitter=50 ms for 0.5 s
@@ -33,6 +34,15 @@ Test Tags         faults
 
 
 *** Test Cases ***
+A Lost Connection To Redis Is Restored
+    [Documentation]    Under traffic the network to Redis is cut, or Redis is stopped or killed, and then restored.
+    ...    With an external Redis only the network can be cut.
+    [Tags]    R16.3
+    [Template]    The Connection Is Made Again After
+    The Network To Redis Is Cut    The Network To Redis Is Restored
+    Stop Redis    Start Redis
+    Kill Redis    Start Redis
+
 The Server Starts While Redis Hangs And Connects When It Answers
     [Documentation]    Redis accepts connections but does not answer until it is resumed.
     [Tags]    R16.1    R16.2
@@ -52,12 +62,20 @@ The Server Starts With The Wrong Password And Connects When It Is Right
     Heal All    alias=stranger
     The Server Connects When Redis Appears    stranger    ${url}
     [Teardown]    Run Keywords    The Late Redis And Its Server Leave    stranger    AND
-    ...    Remove Fault Proxy    alias=stranger
+    ...    Remove Fault Proxy    alias=stranger    AND
+    ...    The Health Of The Server Without Redis Is Watched Beside The Next Tests
+
+A Half-Open Connection To Redis Is Dropped And Restored
+    [Documentation]    The other end of each open connection is gone without notice; new connections work.
+    [Tags]    R16.3    R16.7
+    Half Open
+    The First Answer After Redis Is There    R16.3    reconnect_time    queue    server
+    No Server Should Have Crashed For    R16.3
 
 The Server Starts Without Redis And Connects When It Appears
     [Documentation]    The server keeps running without flooding its log or using much processor time, and works as soon
-    ...    as Redis appears. Its processor time was measured since the start of the suite. Another test judges its
-    ...    health checks.
+    ...    as Redis appears. Its processor time was measured since the start of the suite, its health checks after that;
+    ...    another test judges them.
     [Tags]    R16.1    R16.2
     ${url} =    A Server Runs While    A Redis Of Its Own Is Down    early
     The Server Should Not Spin    R16.1    early
@@ -74,38 +92,6 @@ Health Says Degraded While Redis Is Away And Healthy When It Is Back
     Skip Unless Target Supports    health
     Health Should Follow Redis In Operation
     Health Should Have Been Degraded At The Start
-
-A Lost Connection To Redis Is Restored
-    [Documentation]    Under traffic the network to Redis is cut, or Redis is stopped or killed, and then restored.
-    ...    With an external Redis only the network can be cut.
-    [Tags]    R16.3
-    [Template]    The Connection Is Made Again After
-    The Network To Redis Is Cut    The Network To Redis Is Restored
-    Stop Redis    Start Redis
-    Kill Redis    Start Redis
-
-A Half-Open Connection To Redis Is Dropped And Restored
-    [Documentation]    The other end of each open connection is gone without notice; new connections work.
-    [Tags]    R16.3    R16.7
-    Half Open
-    The First Answer After Redis Is There    R16.3    reconnect_time    queue    server
-    No Server Should Have Crashed For    R16.3
-
-Five Short Outages Under Traffic Lose Nothing
-    [Documentation]    Half a second each, two seconds apart, while messages are queued. The outages run on a second
-    ...    system since the start of the suite; this test waits for their end.
-    [Tags]    R16.4
-    [Setup]    The System Should Be Idle And Well And Messages Should Wait
-    ${outages}    ${sent} =    Five Short Outages Are Over
-    ${count} =    Get Length    ${outages}
-    Requirement Should Be Met    R16.4    outages    ${count}
-    Server Should Be Running    alias=${FLAPPING}[server]
-    ${drain} =    All Messages Should Be Answered    ${sent}    alias=${FLAPPING}[queue]
-    Every Message Should Have Been Answered    R16.4    ${drain}
-    The Server Should Never Have Crashed    ${FLAPPING}[server]
-    The Fleet Should Have Charged Through It    R16.4    ${FLAPPING}[server]    ${FLAPPING}[queue]
-    [Teardown]    Run Keywords    Everything Is Healed And The Effects Are Right In Both Systems    AND
-    ...    The Long Outage Begins Beside The Next Tests
 
 After Outages Of Every Kind Everything Works And The Ledger Is Clean
     [Documentation]    Redis is killed, paused and disconnected under traffic. The ledger of all messages is judged.
@@ -125,6 +111,22 @@ After Outages Of Every Kind Everything Works And The Ledger Is Clean
     Every Operation Should Work    R16.5
     The Ledger Should Show Nothing Lost Or Applied Twice    R16.5
     [Teardown]    Run Keywords    Stop Sampling    AND    Everything Is Healed And The Server Has Never Crashed
+
+Five Short Outages Under Traffic Lose Nothing
+    [Documentation]    Half a second each, two seconds apart, while messages are queued. The outages run on a second
+    ...    system since the start of the suite; this test waits for their end.
+    [Tags]    R16.4
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
+    ${outages}    ${sent} =    Five Short Outages Are Over
+    ${count} =    Get Length    ${outages}
+    Requirement Should Be Met    R16.4    outages    ${count}
+    Server Should Be Running    alias=${FLAPPING}[server]
+    ${drain} =    All Messages Should Be Answered    ${sent}    alias=${FLAPPING}[queue]
+    Every Message Should Have Been Answered    R16.4    ${drain}
+    The Server Should Never Have Crashed    ${FLAPPING}[server]
+    The Fleet Should Have Charged Through It    R16.4    ${FLAPPING}[server]    ${FLAPPING}[queue]
+    [Teardown]    Run Keywords    Everything Is Healed And The Effects Are Right In Both Systems    AND
+    ...    The Long Outage Begins Beside The Next Tests
 
 Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis
     [Documentation]    Fifty charge points are connected while Redis goes away and comes back. The outage lasts long
@@ -157,69 +159,6 @@ Commands Are Refused Clearly And At Once Without Redis
     Commands Should Be Answered Again    ${charge points}[0]
     [Teardown]    Run Keywords    Close Commands    missing_ok=True    AND
     ...    The Charge Points Leave And The Server Has Never Crashed
-
-Charge Points That Charge Through A Long Outage Are Answered Or Refused
-    [Documentation]    Eight seconds without Redis, longer than a gateway holds a CALL. Refused messages are never
-    ...    applied. The outage hits a second system and began in an earlier test.
-    [Tags]    R16.6
-    [Setup]    Skip Unless Target Supports    gateway
-    The Long Outage Is Over
-    ${fleet} =    The Fleet Should Have Charged Through It    R16.6    ${FLAPPING}[server]    ${FLAPPING}[queue]
-    Requirement Should Be Met    R16.6    refusals    ${fleet.refusals}    samples=${fleet.sent}    message=${fleet}.
-
-Every Partial Failure Is Survived And Recovered From    # robocop: off=LEN06
-    [Documentation]    Messages are sent before, during and after each failure. The two failures of a row hit two
-    ...    systems, or one system in turn. A failure that an external Redis or proxy cannot cause is last in its row, or
-    ...    alone.
-    [Tags]    R16.7
-    [Timeout]    6 minutes    # a row takes half a minute where nothing recovers
-    [Setup]    Run Keywords    Both Systems Are Idle And Well    AND
-    ...    The Failovers Begin Beside The Next Tests    @{FAILOVERS}
-    [Template]    Both Are Survived And Recovered From
-    black hole for 3 s    pause redis for 2.5 s
-    half-open for 3 s    cut mid-reply for 0.5 s
-    reset connections    no replicas for 1.5 s
-    latency 300 ms for 1 s    read-only for 1.5 s
-    bandwidth 20 for 1 s    keep resetting for 1 s
-    slow drip for 1 s    kill clients
-    out of memory for 1.5 s    busy for 1 s
-    too many clients for 1 s    wrong password for 1 s
-    failed snapshot for 1.5 s    disk full for 1.5 s
-    failed rewrite for 1 s    packet loss for 1 s
-    ${LOADING} for 1 s    ${MASTERDOWN} for 1 s
-    [Teardown]    Everything Is Healed And The Effects Are Right In Both Systems
-
-The Server Is Killed Under Traffic And Loses Nothing
-    [Documentation]    kill -9 while the queue is being drained, five times, to find servers that lose a message only
-    ...    sometimes.
-    [Tags]    R16.8
-    [Setup]    The System Should Be Idle And Well And Messages Should Wait
-    ${sent}    ${times} =    Messages Are Queued And The Server Ends Five Times    Kill Server
-    Nothing Should Be Lost By Ends Of The Server    ${sent}    ${times}
-    Charge Points Of A Killed Server Should Be Gone
-
-The Server Is Stopped Under Traffic And Loses Nothing
-    [Documentation]    SIGTERM while the queue is being drained, five times; the slowest shutdown counts.
-    [Tags]    R16.8
-    [Setup]    The System Should Be Idle And Well And Messages Should Wait
-    ${sent}    ${times} =    Messages Are Queued And The Server Ends Five Times    Stop Server
-    The Server Should Have Ended In Time    ${times}
-    Nothing Should Be Lost By Ends Of The Server    ${sent}    ${times}
-
-The Server Ends In Order Without Redis
-    [Documentation]    SIGTERM to a server that has never reached its Redis, and to a busy server without Redis. The
-    ...    messages of the busy server are handled when both are back.
-    [Tags]    R16.8
-    [Setup]    The System Should Be Idle And Well And Messages Should Wait
-    Skip Unless Target Can Be Started
-    Skip Unless Target Supports    health
-    A Server That Has Never Reached Redis Ends In Order
-    ${sent} =    2000 Messages Are Queued While A Fleet Charges
-    The Server Ends In Order While The Network To Redis Is Cut
-    Restart Server
-    ${drain} =    All Messages Should Be Answered    ${sent}
-    The Fleet Should Have Charged Through It    R16.8
-    Nothing Should Be Lost Or Applied Twice    R16.8    ${drain}
 
 A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
     [Documentation]    Redis runs the commit, and the connection is cut before the server receives the reply; three
@@ -260,6 +199,81 @@ Scripts That Redis Forgets Under Traffic Are Sent Again
     The Fleet Should Have Charged Through It    R16.13
     Nothing Should Be Lost Or Applied Twice    R16.13    ${drain}
 
+Charge Points That Charge Through A Long Outage Are Answered Or Refused
+    [Documentation]    Eight seconds without Redis, longer than a gateway holds a CALL. Refused messages are never
+    ...    applied. The outage hits a second system and began in an earlier test.
+    [Tags]    R16.6
+    [Setup]    Skip Unless Target Supports    gateway
+    The Long Outage Is Over
+    ${fleet} =    The Fleet Should Have Charged Through It    R16.6    ${FLAPPING}[server]    ${FLAPPING}[queue]
+    Requirement Should Be Met    R16.6    refusals    ${fleet.refusals}    samples=${fleet.sent}    message=${fleet}.
+
+Every Partial Failure Is Survived And Recovered From    # robocop: off=LEN04,LEN06
+    [Documentation]    Messages are sent before, during and after each failure. The two failures of a row hit two
+    ...    systems, the second of them until the next row, or one system in turn. A failure that an external Redis or
+    ...    proxy cannot cause is last in its row, or alone.
+    [Tags]    R16.7
+    [Timeout]    6 minutes    # a row takes half a minute where nothing recovers
+    [Setup]    Run Keywords    Both Systems Are Idle And Well    AND
+    ...    The Failovers Begin Beside The Next Tests    @{FAILOVERS}
+    [Template]    Both Are Survived And Recovered From
+    black hole for 3 s    pause redis for 2.5 s
+    half-open for 3 s    cut mid-reply for 0.5 s
+    reset connections    no replicas for 2 s
+    latency 300 ms for 1 s    read-only for 2 s
+    bandwidth 20 for 1 s    keep resetting for 1 s
+    slow drip for 1 s    kill clients
+    out of memory for 2 s    busy for 1 s
+    too many clients for 1 s    wrong password for 1 s
+    failed snapshot for 2 s    disk full for 2 s
+    failed rewrite for 1 s    packet loss for 1 s
+    ${LOADING} for 1 s    ${MASTERDOWN} for 1 s
+    nothing more
+    [Teardown]    Everything Is Healed And The Effects Are Right In Both Systems
+
+The Server Is Killed Under Traffic And Loses Nothing
+    [Documentation]    kill -9 while the queue is being drained, five times, to find servers that lose a message only
+    ...    sometimes.
+    [Tags]    R16.8
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
+    ${sent}    ${times} =    Messages Are Queued And The Server Ends Five Times    Kill Server
+    Nothing Should Be Lost By Ends Of The Server    ${sent}    ${times}
+    Charge Points Of A Killed Server Should Be Gone
+
+The Server Follows The Primary Through Failovers Of Every Kind
+    [Documentation]    The primary is killed, demoted, cut off from the sentinels, or paused until it is replaced and
+    ...    comes back as a stale primary. The sentinels and ROLE on both nodes prove each failover. They began with the
+    ...    partial failures; this test waits for their end.
+    [Tags]    R16.10
+    [Setup]    A Primary And A Replica Are Possible
+    The Server Should Have Followed Each Of    @{FAILOVERS}
+    No Failover Should Have Ended The Server
+    [Teardown]    Run Keywords    Replication Is Healed    AND
+    ...    The Sentinels Fall Silent Beside The Next Tests    @{SILENT SENTINELS}
+
+The Server Is Stopped Under Traffic And Loses Nothing
+    [Documentation]    SIGTERM while the queue is being drained, five times; the slowest shutdown counts.
+    [Tags]    R16.8
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
+    ${sent}    ${times} =    Messages Are Queued And The Server Ends Five Times    Stop Server
+    The Server Should Have Ended In Time    ${times}
+    Nothing Should Be Lost By Ends Of The Server    ${sent}    ${times}
+
+The Server Ends In Order Without Redis
+    [Documentation]    SIGTERM to a server that has never reached its Redis, and to a busy server without Redis. The
+    ...    messages of the busy server are handled when both are back.
+    [Tags]    R16.8
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
+    Skip Unless Target Can Be Started
+    Skip Unless Target Supports    health
+    A Server That Has Never Reached Redis Ends In Order
+    ${sent} =    2000 Messages Are Queued While A Fleet Charges
+    The Server Ends In Order While The Network To Redis Is Cut
+    Restart Server
+    ${drain} =    All Messages Should Be Answered    ${sent}
+    The Fleet Should Have Charged Through It    R16.8
+    Nothing Should Be Lost Or Applied Twice    R16.8    ${drain}
+
 Charge Points Whose Connection Died Leave No Ghost
     [Documentation]    Charge points lose power, their line fails, or a router drops their connections without notice.
     ...    The gateway gets no error and has to detect this by pings. All of it happens at the same time.
@@ -269,13 +283,12 @@ Charge Points Whose Connection Died Leave No Ghost
     [Teardown]    The Networks Are Healed And Gone    @{SILENT ENDS}
 
 Charge Points With TLS Whose Connection Died Leave No Ghost
-    [Documentation]    The same with TLS, whose own closing handshake such a charge point never answers.
+    [Documentation]    The same with TLS, whose own closing handshake such a charge point never answers. It happens at
+    ...    the same time as in the test before.
     [Tags]    R16.12
-    [Setup]    A Gateway With TLS Runs Behind A Bad Network
-    [Template]    Sessions With TLS End After
-    half-open
-    black hole
-    [Teardown]    The Gateway With TLS Leaves
+    [Setup]    A Gateway With TLS Is Possible
+    Sessions With TLS Should Have Ended After    @{SAFE ENDS}
+    [Teardown]    The Charge Points And The Gateway With TLS Leave
 
 A Charge Point Is Served Again When Redis Has Lost What It Kept
     [Documentation]    The charge point stays connected while all keys or all scripts are deleted, Redis restarts empty,
@@ -288,17 +301,6 @@ A Charge Point Is Served Again When Redis Has Lost What It Kept
     Redis Command    SCRIPT    FLUSH
     Restart Redis    kill
     The Sessions Are Gone
-
-The Server Follows The Primary Through Failovers Of Every Kind
-    [Documentation]    The primary is killed, demoted, cut off from the sentinels, or paused until it is replaced and
-    ...    comes back as a stale primary. The sentinels and ROLE on both nodes prove each failover. They began with the
-    ...    partial failures; this test waits for their end.
-    [Tags]    R16.10
-    [Setup]    A Primary And A Replica Are Possible
-    The Server Should Have Followed Each Of    @{FAILOVERS}
-    No Failover Should Have Ended The Server
-    [Teardown]    Run Keywords    Replication Is Healed    AND
-    ...    The Sentinels Fall Silent Beside The Next Tests    @{SILENT SENTINELS}
 
 Everything Works Over TLS With A User Of Least Privilege
     [Documentation]    The user has permission only for the keys, channels and commands in the target's profile.
@@ -320,15 +322,6 @@ A Bad Certificate Or A Missing Permission Is A Clear Error Until It Is Mended
     bad certificate unknown authority    unable to get local issuer certificate
     missing permission commit user=ocpp-server    no permissions to run
     [Teardown]    The Secured System Is Healed And Well
-
-The Network Before The Gateway Fails And Nothing Is Lost
-    [Documentation]    Charge points reconnect by themselves and retry unanswered messages. The failures began in an
-    ...    earlier test; this test waits for their end.
-    [Tags]    R16.12
-    [Setup]    The Network Before The Gateway Is Failing    @{NETWORK FAILURES}
-    Fault Schedule Should End    alias=${EDGE}    timeout=60 s
-    The Ledger Of The Charge Points Should Be Clean
-    [Teardown]    The Bad Network Is Healed And Gone
 
 The Server Goes On While Sentinels Are Silent
     [Documentation]    Two of three sentinels, so that no replica can be promoted, then all of them. The primary keeps
@@ -358,3 +351,12 @@ Idle Charge Points Are Registered Again After Redis Has Lost Its Data
     [Setup]    Redis Has Lost What It Kept
     The Silent Charge Points Should Be Known Again
     [Teardown]    The System Whose Redis Keeps Nothing Leaves
+
+The Network Before The Gateway Fails And Nothing Is Lost
+    [Documentation]    Charge points reconnect by themselves and retry unanswered messages. The failures began in an
+    ...    earlier test; this test waits for their end.
+    [Tags]    R16.12
+    [Setup]    The Network Before The Gateway Is Failing    @{NETWORK FAILURES}
+    Fault Schedule Should End    alias=${EDGE}    timeout=60 s
+    The Ledger Of The Charge Points Should Be Clean
+    [Teardown]    The Bad Network Is Healed And Gone

@@ -14,7 +14,8 @@ from ocpp_resilience.faults.certificates import ProxyCertificates
 from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
 from ocpp_resilience.faults.journal import JOURNAL, FaultRecord
 from ocpp_resilience.faults.path import FaultyPath
-from ocpp_resilience.faults.probe import Address, GatewayAddress, joined, redis_address
+from ocpp_resilience.faults.probe import Address, GatewayAddress, redis_address
+from ocpp_resilience.ports import joined
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.variables import chosen_for_the_run
 from ocpp_resilience.waiting import in_words, wait_until

@@ -133,7 +133,8 @@ class Schedules(FaultKeywords):
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
-            for_later_test: whether the faults belong to the test that ends the schedule, not to the running one.
+            for_later_test: whether the faults belong to the test that ends the schedule, by waiting for its end or by
+                `Heal All`, not to the running one.
 
         Raises:
             UsageError: a row is not understood, or another schedule runs at this proxy.

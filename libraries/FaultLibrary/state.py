@@ -135,6 +135,7 @@ class FaultState:
         for name in [name for name in self.runs if alias in {None, name}]:
             run = self.runs.pop(name)
             count += len(run.injector.active)
+            run.injector.journal.adopt(run.records)
             run.stop()
         failed: ResilienceError | None = None
         for name in [name for name in reversed(self.injectors) if alias in {None, name}]:

@@ -1,4 +1,4 @@
-"""Ports of this machine: find a free one, and check that a port is closed."""
+"""Ports of this machine: find a free one, and check that a port is closed; and `host:port` as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from ocpp_resilience.errors import ServiceError
+from ocpp_resilience.errors import ServiceError, UsageError
 from ocpp_resilience.waiting import wait_until
 
 HOST = "127.0.0.1"
@@ -112,3 +112,20 @@ def wait_until_refused(name: str, port: int, *, host: str = HOST, timeout: timed
     return wait_until(
         refused, timeout=timeout, failure=lambda: f"Connections to {host}:{port}, where {name} was, are not refused"
     )
+
+
+def joined(host: str, port: int) -> str:
+    """`host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split(text: str) -> tuple[str, int]:
+    """The parts of `host:port`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"'{text}' is not an address; expected host:port")
+    return host.removeprefix("[").removesuffix("]") or HOST, int(port)

@@ -2,9 +2,9 @@
 
 A charge point that sends as fast as it can must not delay the others. Each connection has a token bucket of messages; a
 long message counts as one for each KiB, since that is what it costs. An empty bucket pauses reading, so that TCP slows
-the sender down, and a connection that stays at its limit is closed. Connections at their limit share the rate of one:
-five of them cost the others no more than one does. A large read is taken in slices, with turns for the other
-connections in between.
+the sender down. A connection that stays at its limit is closed; one that its peer has reset ends at once. Connections
+at their limit share the rate of one: five of them cost the others no more than one does. A large read is taken in
+slices, with turns for the other connections in between.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ class Throttled(Protocol):
 
     def close_flooded(self, reason: str) -> None:
         """Close the connection with 1008."""
+
+    def end_if_reset(self) -> bool:
+        """End the connection if the peer has reset it, which nobody sees while nothing is read; whether it had."""
 
 
 class FlowControl:
@@ -212,6 +215,8 @@ class Intake:
     def _go_on(self, connection: Throttled) -> None:
         self._timer = None
         backlog, self._backlog = self._backlog, b""
+        if self._limited_since is not None and connection.end_if_reset():
+            return
         self._take(connection, backlog)
         if self._timer is None:
             connection.resume_reading()

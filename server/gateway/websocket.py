@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from enum import StrEnum
@@ -195,6 +196,14 @@ class Socket(ServerConnection):
         """Take from the wire again, unless flow control of ours or of fragments is against it."""
         if not (self.transport.is_closing() or self._intake.paused or self.recv_messages.paused):
             self.transport.resume_reading()
+
+    def end_if_reset(self) -> bool:
+        """End the connection if the peer has reset it; what it sent before is of no use to anybody then."""
+        end = self.transport.get_extra_info("socket")
+        if end is None or not end.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return False
+        self.transport.abort()
+        return True
 
     def close_flooded(self, reason: str) -> None:
         """Close the connection of a charge point that stays at its limit."""

@@ -7,6 +7,8 @@ import contextlib
 import json
 import resource
 import signal
+import socket
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +41,7 @@ class Connection:
         self.reading = True
         self.ends_messages = True
         self.closed = ""
+        self.reset = False
         self.intake = Intake(control or FlowControl(rate), lambda: self.now)
 
     def feed(self, data: bytes) -> None:
@@ -55,6 +58,9 @@ class Connection:
 
     def close_flooded(self, reason: str) -> None:
         self.closed = reason
+
+    def end_if_reset(self) -> bool:
+        return self.reset
 
 
 def messages(count: int) -> bytes:
@@ -122,6 +128,18 @@ class TestIntake:
         assert connection.closed == "more than 100 messages or KiB a second"
         assert FLOOD_SECONDS <= connection.now <= 2 * FLOOD_SECONDS
 
+    async def test_what_a_flooder_sent_that_has_reset_its_connection_is_dropped(self) -> None:
+        control = FlowControl(1000)
+        connection = Connection(0, control)
+        connection.intake.receive(connection, messages(3000))
+        await soon(lambda: control.at_limit, "it is not limited")
+        taken = len(connection.fed)
+        connection.reset = True
+        connection.now += 10
+        await soon(lambda: not connection.intake.paused, "it waits for ever")
+        assert len(connection.fed) == taken
+        assert not connection.reading
+
     async def test_a_long_message_counts_as_one_for_each_kib(self) -> None:
         connection = Connection(rate=100)
         connection.ends_messages = False
@@ -188,6 +206,7 @@ class Flooder:
         self.sent = 0
         self.answered = 0
         self.seconds = 0.0
+        self.resets = False
 
     async def run(self) -> None:
         async with plugged(self._server, self._id) as connection, asyncio.TaskGroup() as tasks:
@@ -201,6 +220,9 @@ class Flooder:
                         await asyncio.sleep(0)
             finally:
                 # A closing handshake would wait behind the backlog.
+                if self.resets:
+                    end = connection.transport.get_extra_info("socket")
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.transport.abort()
                 self.seconds = time.monotonic() - began
                 reading.cancel()
@@ -348,3 +370,23 @@ async def test_health_answers_where_charge_points_have_used_their_descriptors(
             stack.callback(writer.close)
         assert (await asyncio.to_thread(server.health))["status"] == "healthy"
         await ask(first, "1", "Heartbeat")
+
+
+async def test_a_flooder_that_has_reset_its_connection_is_gone_at_once(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    """Nothing is read from it then, and what is waiting would take it to the end of `FLOOD_SECONDS`."""
+    server = start_server(redis_url, "gw", WS_MESSAGE_RATE=str(RATE))
+    server.wait_healthy()
+    flooder = Flooder(server, "FLOOD", lambda _number: "[]")
+    flooder.resets = True
+    task = asyncio.create_task(flooder.run())
+    await soon(lambda: server.records("connection_throttled"), "the flooder is not throttled")
+    # More is under way by then than the server takes at its rate before it closes the connection of a flooder.
+    await soon(lambda: flooder.sent > 100 * RATE, "the flooder does not send")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    began = time.monotonic()
+    await soon(lambda: not client.sismember("ocpp:active", "FLOOD"), "the session of the flooder stays", within=30)
+    # A slice of such frames takes this long at the rate.
+    assert time.monotonic() - began < 2 * SLICE_BYTES / SIZE / RATE < FLOOD_SECONDS

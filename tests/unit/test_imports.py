@@ -31,3 +31,28 @@ def test_modules_are_imported_without_a_warning(modules: list[str]) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     # Of what is written at the end of the process, gevent's complaints about it are none of ours.
     assert (done.returncode, "Warning" in done.stderr) == (0, False), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "left_out"),
+    [
+        ("server.__main__", ["rich", "robot", "ocpp_resilience"]),
+        ("ocpp_resilience.faults.proxy.__main__", ["robot", "redis"]),
+        ("ocpp_resilience.load.__main__", ["robot", "redis"]),
+    ],
+)
+def test_a_program_that_a_run_starts_often_imports_no_more_than_it_needs(program: str, left_out: list[str]) -> None:
+    code = f"import {program}, sys; print([name for name in {left_out} if sys.modules.get(name)])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_the_server_hides_from_its_log_can_be_imported_behind_it() -> None:
+    pytest.importorskip("rich")
+    code = "import server, rich.console"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -19,10 +19,9 @@ from ocpp_resilience.faults.probe import (
     RedisAddress,
     Seen,
     SentinelAddress,
-    joined,
     look,
-    split,
 )
+from ocpp_resilience.ports import joined, split
 from ocpp_resilience.waiting import wait_until
 
 HEALED_LIMIT = 5.0

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import redis
 
 from ocpp_resilience.errors import ServiceError, UsageError
-from ocpp_resilience.ports import HOST
+from ocpp_resilience.ports import joined
 from ocpp_resilience.redis.connection import SentinelUrl
 
 P = TypeVar("P", bound="Probe")
@@ -429,23 +429,6 @@ def once(connect: Callable[[], P], request: Callable[[P], Seen]) -> Seen:
         return Seen("silence", took=time.perf_counter() - began)
     except OSError:
         return Seen("reset", took=time.perf_counter() - began)
-
-
-def joined(host: str, port: int) -> str:
-    """`host:port`, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def split(text: str) -> tuple[str, int]:
-    """The parts of `host:port`.
-
-    Raises:
-        UsageError: it is none.
-    """
-    host, _, port = text.rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"'{text}' is not an address; expected host:port")
-    return host.removeprefix("[").removesuffix("]") or HOST, int(port)
 
 
 def encode(*words: str | bytes) -> bytes:

@@ -116,14 +116,26 @@ class Target(Section, frozen=True):
             UsageError: there is no such profile, it is invalid, or the system does not speak the version; the message
                 names file, line, field and the allowed values.
         """
-        document = reading.Document(reading.find(name))
+        file = reading.find(name)
+        found = file.stat()
+        version = found.st_mtime_ns, found.st_size, found.st_ino
+        # A suite asks for its profile hundreds of times. Nobody can change what was read.
+        known = _READ.get(file)
+        if known is None or known[0] != version:
+            known = _READ[file] = version, cls._read(file)
+        target = known[1]
+        return target if protocol is None else target.speaking(protocol)
+
+    @classmethod
+    def _read(cls, file: Path) -> Target:
+        document = reading.Document(file)
         target = document.convert(cls)
         for problem in rules.problems(target):
             what = f"field '{reading.in_words(problem.where)}' {problem.what} (allowed: {problem.allowed})"
             found = re.fullmatch(r"is '(\w+)'", problem.what)
             meant = did_you_mean(found[1], problem.allowed.split(", ")) if found else "."
             raise document.mistake(problem.where, f"{what}{meant}")
-        return target if protocol is None else target.speaking(protocol)
+        return target
 
     def speaking(self, protocol: str) -> Target:
         """The same system, tested in the OCPP version with this subprotocol.
@@ -434,3 +446,7 @@ class Target(Section, frozen=True):
 
 def _as_setting(value: SettingValue) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_READ: dict[Path, tuple[tuple[int, ...], Target]] = {}
+"""The profiles that were read, by file, with what shows whether the file has changed since."""

@@ -201,7 +201,7 @@ def wait_until_empty(client: QueueClient, timeout: timedelta | float) -> float:
 def wait_for_all(
     client: QueueClient, messages: SentMessages, *, timeout: timedelta | float, settle: timedelta | float
 ) -> DrainStatistics:
-    """Wait until every message that has to be answered is, then look for further answers for `settle`.
+    """Wait until every message that has to be answered is, then look for further answers for `settle` after the last.
 
     Each poll counts new answers in one round trip; they are fetched when there are enough of them.
 
@@ -219,6 +219,8 @@ def wait_for_all(
     first_look = True
     complete_at = 0.0
     total, seen, rate = missing, 0, Rate()
+    report: AnswerReport | None = None
+    judged = 0
 
     def progress() -> str:
         fast = rate.of(seen)
@@ -226,7 +228,7 @@ def wait_for_all(
         return f"Queue: {seen:,} of {total:,} messages answered, {fast:,.0f}/s{left}"
 
     def look() -> bool | None:
-        nonlocal missing, first_look, complete_at, seen
+        nonlocal missing, first_look, complete_at, seen, report, judged
         grown = client.answers.grown(points)
         seen = total - missing + grown
         counted_at = time.monotonic()
@@ -236,7 +238,9 @@ def wait_for_all(
         # Counted answers were there at that time; where counting them did not suffice, when they were fetched counts.
         complete_at = counted_at if grown >= missing else time.monotonic()
         first_look = False
-        missing = len(client.report(messages).lost)
+        judged = _read(client, points)
+        report = client.report(messages)
+        missing = len(report.lost)
         return True if missing == 0 else None
 
     def failure() -> str:
@@ -251,8 +255,10 @@ def wait_for_all(
     except WaitTimeout as late:
         lines = [str(late), *client.final_report(messages).details()]
         raise WaitTimeout("\n".join(lines), waited=late.waited, last_seen=late.last_seen) from None
-    _settle(client, points, settle)
-    return _statistics(messages, client.report(messages), complete_at)
+    _settle(client, points, complete_at + seconds(settle))
+    if report is None or _read(client, points) != judged:
+        report = client.report(messages)
+    return _statistics(messages, report, complete_at)
 
 
 def some_answered(client: QueueClient, messages: SentMessages, timeout: timedelta | float) -> int:
@@ -291,16 +297,21 @@ def _judged_again(client: QueueClient, messages: SentMessages) -> AnswerReport:
     return client.final_report(messages)
 
 
-def _settle(client: QueueClient, points: Sequence[str], settle: timedelta | float) -> None:
-    """Keep reading for a while; surplus answers come late by nature."""
-    until = time.monotonic() + seconds(settle)
+def _read(client: QueueClient, points: Sequence[str]) -> int:
+    """How many answers were read so far."""
+    return sum(len(client.answers.of(point)) for point in points)
+
+
+def _settle(client: QueueClient, points: Sequence[str], until: float) -> None:
+    """Keep reading until then, and once more; surplus answers come late by nature."""
 
     def look() -> bool | None:
         over = time.monotonic() >= until  # first, so that the last look is one after the time
         client.refresh(points)
         return True if over else None
 
-    client.watch().wait(look, timeout=seconds(settle) + 1, failure=lambda: "The answers could not be read again")
+    longest = max(0.0, until - time.monotonic()) + 1
+    client.watch().wait(look, timeout=longest, failure=lambda: "The answers could not be read again")
 
 
 def _statistics(messages: SentMessages, report: AnswerReport, complete_at: float) -> DrainStatistics:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ocpp_resilience.faults.probe import split
 from ocpp_resilience.faults.proxy.resp import NotResp, Splitter
+from ocpp_resilience.ports import split
 
 _BULK = re.compile(rb"\$\d+\r\n([^\r\n]*)\r\n")
 

@@ -20,7 +20,6 @@ from typing import Any, cast
 import msgspec
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.faults.probe import joined, split
 from ocpp_resilience.faults.proxy.addresses import Readdressing
 from ocpp_resilience.faults.proxy.command_rule import CommandRule
 from ocpp_resilience.faults.proxy.dialogue import Dialogue
@@ -28,6 +27,7 @@ from ocpp_resilience.faults.proxy.pipe import Pipe
 from ocpp_resilience.faults.proxy.requests import Refused
 from ocpp_resilience.faults.proxy.resp import matches
 from ocpp_resilience.faults.proxy.toxics import Stream, Toxic
+from ocpp_resilience.ports import joined, split
 
 TURN_CHUNKS = 64
 """Chunks of one exchange that are kept, so that a fault can begin in the middle of it."""
