@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
+from ocpp_resilience.guardian import run_guarded
 from ocpp_resilience.profile import Capability, Trait, target_of_run
 from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.robot.library import Component, keyword
@@ -318,7 +319,7 @@ def commit_of(folder: Path) -> str:
         return given[:40]
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = run_guarded(command, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
