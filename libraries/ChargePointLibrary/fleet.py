@@ -108,9 +108,6 @@ class Fleets(ConnectingComponent):
     def wait_until_fleet_is_answered(self, *, alias: str = "fleet") -> None:
         """Waits until each charge point of a fleet has had one more answer; the `timeout` of the fleet limits it.
 
-        Args:
-            alias: which fleet.
-
         Raises:
             ExpectationFailed: some had none in time; names them.
             UsageError: there is no such fleet.
@@ -131,9 +128,6 @@ class Fleets(ConnectingComponent):
         """Lets each charge point of a fleet finish its current message, and returns the outcome of all messages.
 
         Nothing is judged here. The charge points stay connected, and their frames are kept.
-
-        Args:
-            alias: which fleet.
 
         Returns:
             `sent`, `answered`, `refused` (CALLERRORs by code), `refusals` (their number), `repeated` (sent again on a

@@ -39,7 +39,6 @@ class Messages(PointComponent):
         """Sends a BootNotification and returns the payload of the answer.
 
         Args:
-            alias: which charge point.
             vendor: the vendor.
             model: the model.
             timeout: the longest wait for the answer.
@@ -65,7 +64,6 @@ class Messages(PointComponent):
         """Sends a Heartbeat and returns the payload of the answer.
 
         Args:
-            alias: which charge point.
             timeout: the longest wait for the answer.
 
         Raises:
@@ -98,7 +96,6 @@ class Messages(PointComponent):
                 `Occupied`.
             connector: the number of the connector; 0 is the charge point itself. In OCPP 2.x, the number of the EVSE.
             error_code: the error code; in OCPP 2.x, any but `NoError` is sent as the status `Faulted`.
-            alias: which charge point.
             timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
@@ -123,7 +120,6 @@ class Messages(PointComponent):
 
         Args:
             id_tag: the id tag of the driver.
-            alias: which charge point.
             timeout: the longest wait for the answer.
 
         Raises:
@@ -159,7 +155,6 @@ class Messages(PointComponent):
             connector: the number of the connector; of the EVSE in OCPP 2.x.
             id_tag: the id tag of the driver.
             meter: the meter, in Wh.
-            alias: which charge point.
             timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
@@ -200,7 +195,6 @@ class Messages(PointComponent):
             transaction_id: the transaction that it belongs to, if any.
             meter: the meter, in Wh.
             connector: the number of the connector.
-            alias: which charge point.
             timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
@@ -243,7 +237,6 @@ class Messages(PointComponent):
             transaction_id: which transaction.
             meter: the meter, in Wh.
             reason: why it ends.
-            alias: which charge point.
             timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
@@ -288,7 +281,6 @@ class Messages(PointComponent):
             data: the data.
             vendor: the vendor id.
             message: the vendor's own message id.
-            alias: which charge point.
             timeout: the longest wait for the answer.
 
         Raises:
@@ -320,7 +312,6 @@ class Messages(PointComponent):
         Args:
             action: the action; it need not exist.
             payload: the payload; a small valid one by default.
-            alias: which charge point.
             timeout: the longest wait for the answer.
             fields: fields on top of the payload.
 
@@ -359,7 +350,6 @@ class Messages(PointComponent):
         they are TransactionEvents.
 
         Args:
-            alias: which charge point.
             connector: the number of the connector.
             id_tag: the id tag of the driver.
             meter_start: the meter at the start, in Wh.
@@ -401,7 +391,6 @@ class Messages(PointComponent):
 
         Args:
             size: bytes of the whole OCPP-J message.
-            alias: which charge point.
             fragments: in how many frames of the WebSocket it is sent (RFC 6455 section 5.4).
 
         Returns:
@@ -435,7 +424,6 @@ class Messages(PointComponent):
 
         Args:
             frames: their texts.
-            alias: the charge point.
 
         Returns:
             The number of the newest frame before, for `since` of other keywords.
@@ -461,7 +449,6 @@ class Messages(PointComponent):
 
         Args:
             data: text is sent as a text frame, bytes as a binary one.
-            alias: which charge point.
 
         Returns:
             The frame, for `since` of other keywords.

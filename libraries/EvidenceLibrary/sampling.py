@@ -131,7 +131,6 @@ class Sampling(Component):
 
         Args:
             name: which process, or `redis`; without one, nothing is judged.
-            alias: which sampling.
             warm_up: the time at the beginning that does not count.
             required: the time that growth is extrapolated to.
 
@@ -207,7 +206,6 @@ class Sampling(Component):
 
         Args:
             name: which process.
-            alias: which sampling.
             warm_up: the time at the beginning that does not count.
             required: the time that growth is extrapolated to.
             most_mb: the limit over the required time, in MB (1,000,000 bytes).

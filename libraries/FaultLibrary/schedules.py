@@ -43,9 +43,7 @@ class Schedules(FaultKeywords):
 
         Args:
             fault: a name, the value of its first argument, and other arguments as `name=value`.
-            alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
-            server: the server of OcppServerLibrary.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Returns:
@@ -88,9 +86,7 @@ class Schedules(FaultKeywords):
 
         Args:
             schedule: cells in turn: a time from the start, and the action.
-            alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
-            server: the server of OcppServerLibrary.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
             timeout: the longest wait for its end; it is broken off and healed then.
 
@@ -129,9 +125,7 @@ class Schedules(FaultKeywords):
 
         Args:
             schedule: cells in turn: a time from the start, and the action.
-            alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
-            server: the server of OcppServerLibrary.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
             for_later_test: whether the faults belong to the test that ends the schedule, not to the running one.
 
@@ -178,9 +172,7 @@ class Schedules(FaultKeywords):
             shortest: the shortest time that a fault lasts.
             longest: the longest time that a fault lasts.
             pause: the longest time between two faults; the shortest is half of it.
-            alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
-            server: the server of OcppServerLibrary.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Raises:
@@ -223,7 +215,6 @@ class Schedules(FaultKeywords):
 
         Args:
             timeout: the longest wait; it is broken off and healed then.
-            alias: the fault proxy.
 
         Returns:
             The faults, in the order in which they began.
@@ -257,10 +248,6 @@ class Schedules(FaultKeywords):
         """Waits until the next fault of the running schedule has begun, and returns it.
 
         A fault that began since the last call of this keyword, or since the start, counts too: none is missed.
-
-        Args:
-            timeout: the longest wait.
-            alias: the fault proxy.
 
         Raises:
             UsageError: no schedule was started.
@@ -320,7 +307,6 @@ class Schedules(FaultKeywords):
             times: how often.
             down: how long it is away each time.
             up: how long it is there in between.
-            alias: the fault proxy.
 
         Returns:
             The faults, each proven by a PING that was refused.

@@ -77,7 +77,6 @@ class Announced(Component):
             gone: ids of charge points that have connected since, and are not connected any more.
             since: when the first of them connected, in seconds since 1970 (`time.time`).
             timeout: how long the events may take.
-            alias: which server.
 
         Raises:
             UsageError: nobody listens.

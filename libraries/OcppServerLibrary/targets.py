@@ -26,7 +26,6 @@ class Targets(Component):
         Args:
             capability: the capability, for example `metrics` or `processor inspection`; or a trait that follows from
                 the profile without a declaration, such as `waiting callers` or `gateway stand in`.
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             LacksCapability: the target does not have it; its requirements are not applicable.
@@ -44,9 +43,6 @@ class Targets(Component):
 
         That is so when it is started by a command, as a process of the test run, and supports several processors.
 
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
-
         Example:
         ```robotframework
         ${beside} =    Target Can Run Twice
@@ -60,9 +56,6 @@ class Targets(Component):
     @keyword(tags=("target", "getter"))
     def target_can_be_started(self, *, target: str | None = None) -> bool:
         """Returns whether the test starts the target and can stop it; false if the target is already running.
-
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
@@ -78,7 +71,6 @@ class Targets(Component):
 
         Args:
             capability: for example `state keys`; as for `Skip Unless Target Supports`.
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
@@ -90,9 +82,6 @@ class Targets(Component):
     @keyword(tags=("target", "getter"))
     def get_stop_timeout(self, *, target: str | None = None) -> float:
         """Returns how many seconds the target may take to end cleanly (`timeouts.stop` in its profile).
-
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
@@ -107,7 +96,6 @@ class Targets(Component):
 
         Args:
             key: the name in the profile, for example `correlation`.
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             UsageError: profiles have no key of this name.
@@ -176,9 +164,6 @@ class Targets(Component):
     def describe_target(self, *, target: str | None = None) -> dict[str, str]:
         """Returns the description of the system under test on the page, by field.
 
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
-
         Returns:
             `System`, its name and description; `Protocol`, its subprotocol; `Oracle`, the one that decides the expected
             answers to invalid messages; and `Commit`, if one is known: from the environment of a pipeline
@@ -203,9 +188,6 @@ class Targets(Component):
     @keyword(tags=("target", "getter", "security"))
     def get_token_setting(self, *, target: str | None = None) -> str:
         """Returns the setting of the target that holds the token of its API.
-
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             LacksCapability: the target has no `api_token`.
@@ -270,9 +252,6 @@ class Targets(Component):
 
         A target has a Redis when its address stands in the start command or the environment.
 
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
-
         Raises:
             LacksCapability: it has none; its requirements are not applicable.
             NotPossibleHere: the target runs already; its requirements are inconclusive.
@@ -292,9 +271,6 @@ class Targets(Component):
     @keyword(tags=("target",))
     def skip_unless_target_can_be_started(self, *, target: str | None = None) -> None:
         """Skips the test, with the reason, if the target is already running and cannot be given another Redis.
-
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             NotPossibleHere: the target runs already; its requirements are inconclusive.

@@ -40,7 +40,6 @@ class Sending(QueueComponent):
             format: `envelope` or `flat`; that of the queue if not given.
             message_id: its message id; a new one if not given.
             payload: the whole payload, in the place of the default one.
-            alias: which queue.
             fields: payload fields, in the place of the default ones or beside them.
 
         Returns:
@@ -87,7 +86,6 @@ class Sending(QueueComponent):
             actions: the OCPP actions, named as in `Queue Message`; each message has the default payload of its action.
             charge_point: whose messages they are; a new one if not given.
             format: `envelope` or `flat`; that of the queue if not given.
-            alias: which queue.
 
         Raises:
             UsageError: an action is a known one that is misspelt.
@@ -130,7 +128,6 @@ class Sending(QueueComponent):
             valid: whether it has to be accepted; a larger one than the system takes has to be refused.
             charge_point: whose message it is; a new one if not given.
             format: `envelope` or `flat`; that of the queue if not given.
-            alias: which queue.
 
         Raises:
             UsageError: it is too small for a DataTransfer.
@@ -172,7 +169,6 @@ class Sending(QueueComponent):
 
         Args:
             message: the message; text is sent as UTF-8.
-            alias: which queue.
 
         Raises:
             QueueUnavailable: Redis did not acknowledge it.
@@ -194,7 +190,6 @@ class Sending(QueueComponent):
 
         Args:
             raw_messages: the messages; text is sent as UTF-8.
-            alias: which queue.
 
         Raises:
             QueueUnavailable: Redis did not acknowledge all of them; the message says how many.

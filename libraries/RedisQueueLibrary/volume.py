@@ -48,7 +48,6 @@ class Volume(QueueComponent):
             seed: of the random choices; chosen and logged if not given.
             format: `envelope` or `flat`; that of the queue if not given.
             allow_partial: accept that Redis acknowledges only a part; the record lists it.
-            alias: which queue.
 
         Raises:
             UsageError: a number cannot be used.
@@ -92,7 +91,6 @@ class Volume(QueueComponent):
         Args:
             charge_points: how many new charge points, or a list of ids; each has its share of each action.
             seed: of the texts; chosen and logged if not given.
-            alias: which queue.
 
         Raises:
             LacksCapability: the target supports no action; the test is skipped.
@@ -140,7 +138,6 @@ class Volume(QueueComponent):
             rounds: number of messages of each.
             seed: decides everything; by chance if not given, and logged.
             timeout: the longest wait for the answers of a round.
-            alias: which queue.
 
         Raises:
             LacksCapability: the target has no transactions; the test is skipped.
@@ -212,7 +209,6 @@ class Volume(QueueComponent):
         Args:
             charge_points: how many new charge points, at least 2.
             timeout: the longest wait for the answers to the messages before.
-            alias: which queue.
 
         Raises:
             UsageError: one charge point has no neighbour.

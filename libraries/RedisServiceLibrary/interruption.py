@@ -23,9 +23,6 @@ class Interruption(Component):
 
         For the beginning of a test that does so, before it has begun anything else.
 
-        Args:
-            alias: which Redis.
-
         Raises:
             LacksCapability: it is external.
 
@@ -45,9 +42,6 @@ class Interruption(Component):
 
         Connections stay open, and new ones are accepted by the operating system; nothing is answered.
 
-        Args:
-            alias: which Redis.
-
         Example:
         ```robotframework
         Pause Redis
@@ -62,7 +56,6 @@ class Interruption(Component):
         """Resumes a paused Redis (SIGCONT), and waits until it answers PING.
 
         Args:
-            alias: which Redis.
             timeout: the longest wait for the answer.
 
         Example:

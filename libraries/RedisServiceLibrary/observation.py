@@ -27,7 +27,6 @@ class Observation(Component):
         """Fails unless Redis answers PING.
 
         Args:
-            alias: which Redis.
             timeout: the longest wait for the answer.
 
         Raises:
@@ -56,7 +55,6 @@ class Observation(Component):
         """Fails if Redis answers PING, even with an error.
 
         Args:
-            alias: which Redis.
             timeout: the longest wait until it answers no more.
 
         Raises:
@@ -77,7 +75,6 @@ class Observation(Component):
         """Returns the URL of Redis, for the server and the other libraries.
 
         Args:
-            alias: which Redis.
             database: the number of the database in the URL; without one, the target profile decides.
 
         Returns:
@@ -95,9 +92,6 @@ class Observation(Component):
     def get_redis_version(self, *, alias: str = "redis") -> str:
         """Returns product and version of Redis.
 
-        Args:
-            alias: which Redis.
-
         Returns:
             For example `valkey 9.1.2` or `redis 7.0.15`.
 
@@ -114,7 +108,6 @@ class Observation(Component):
         """Returns the last lines of the log of Redis, over all of its starts.
 
         Args:
-            alias: which Redis.
             lines: how many lines.
 
         Example:
@@ -134,7 +127,6 @@ class Observation(Component):
         Args:
             command: the command.
             arguments: its arguments.
-            alias: which Redis.
             timeout: the longest wait for the reply.
 
         Returns:

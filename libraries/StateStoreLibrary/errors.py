@@ -121,7 +121,6 @@ class Errors(StateComponent):
             charge_point: a charge point that is there.
             new_charge_point: one that is not.
             transaction: the id of a transaction that is not there.
-            alias: which store.
 
         Returns:
             `errors` (operation to kind), `worked` (operations that did), `unnamed` (errors that do not name operation
@@ -146,7 +145,6 @@ class Errors(StateComponent):
 
         Args:
             charge_point: its id.
-            alias: which store.
 
         Returns:
             The key.

@@ -76,7 +76,6 @@ class SideBySide(StateComponent):
             charge_point: whose configuration.
             programs: how many.
             updates: how often each writes each of its keys.
-            alias: which store.
 
         Returns:
             `writers`, `acknowledged`, `visible` (the sum of what stands in the keys, as much as was acknowledged if no
@@ -107,7 +106,6 @@ class SideBySide(StateComponent):
             charge_point: its id, of which something is kept. Its messages, which are to be processed meanwhile, must
                 not be boots: these tell a serial number.
             updates: how often.
-            alias: which store.
 
         Returns:
             `writers`, `acknowledged`, `visible` (what the serial number is in the end: as much as was acknowledged if
