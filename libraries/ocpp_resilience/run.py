@@ -102,7 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--summary", type=Path, metavar="FILE", help="add a summary in Markdown to this file")
     parser.add_argument("--live", action="store_true", help="show the run on a page on 127.0.0.1 while it goes on")
     parser.add_argument("--release", action="store_true", help="full soak and all repetitions, for a decision")
-    parser.add_argument("--target", metavar="PROFILE", help="name or path of the profile; the bundled server")
+    parser.add_argument(
+        "--target", metavar="PROFILE", help="name or path of the profile; that of the bundled server if not given"
+    )
     parser.add_argument(
         "--protocol",
         metavar="VERSION",
