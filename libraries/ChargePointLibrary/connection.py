@@ -144,8 +144,8 @@ class Connection(ConnectingComponent):
 
         Args:
             gateway: which gateway; by default the same.
-            spelling: how its id is written in the path from now on: `ENCODED`, `PLAIN` (only what must be is
-                percent-encoded; a `+` stands for itself) or `ALL` (every character is); by default as before.
+            spelling: how its id is written in the path from now on: `ENCODED`, `PLAIN` (only reserved
+                characters are percent-encoded, a `+` is not) or `ALL` (every character is); by default as before.
             timeout: the longest wait until the connection is there.
 
         Raises:

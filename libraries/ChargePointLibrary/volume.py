@@ -51,7 +51,7 @@ class Volume(ConnectingComponent):
 
         Args:
             action: the action.
-            each: how many messages each sends, one after the answer to the one before.
+            each: how many messages each charge point sends; it waits for each answer before it sends the next.
             payload: fields of the payload, on top of sensible ones.
             timeout: the longest wait for each answer.
 
@@ -210,7 +210,6 @@ class Volume(ConnectingComponent):
         Args:
             count: how many frames.
             charge_points: how many new charge points send them, taking turns.
-            seed: of the random choices; chosen and logged if not given.
             max_message_bytes: the size limit of the system under test; some frames are just above it.
             timeout: the longest wait for a connection and for an answer.
 

@@ -180,7 +180,7 @@ class AnswerKeywords(LineComponent):
     def commands_should_have_errors(
         self, commands: Commands | Command | list[Command], answers: list[ScriptedAnswer]
     ) -> None:
-        """Fails unless each caller was told the CALLERROR of its charge point: its code and its description.
+        """Fails unless each caller received the CALLERROR of its charge point: its code and its description.
 
         Args:
             commands: commands that are done.

@@ -85,7 +85,7 @@ class Sending(LineComponent):
         """Sends a GetVariables (OCPP 2.0.1 and 2.1), and returns the values that the charge point answers with.
 
         Args:
-            charge_point: whom it is for.
+            charge_point: the id of the recipient.
             names: the variables, each as `component/variable`.
             timeout: how long the system is to wait for the answer; its own default if not given.
 
@@ -137,8 +137,8 @@ class Sending(LineComponent):
     ) -> Commands:
         """Sends commands at the same time, each by a separate caller, and does not wait.
 
-        Where the target takes only this many commands to one charge point at once (`commands.at_once` in its profile),
-        the others follow as soon as one has ended.
+        Where the target limits the commands to one charge point at a time (`commands.at_once` in its profile), the
+        others follow as soon as one has ended.
 
         Args:
             count: how many.

@@ -60,7 +60,7 @@ def listing_faults(method: F) -> F:
     lines = []
     for place in Place:
         names = ", ".join(f"`{name}`" for name in faults().names(place))
-        lines.append(f"- {place.value.lower()}: {names}")
+        lines.append(f"- {place.value[0].lower()}{place.value[1:]}: {names}")
     method.__doc__ = inspect.cleandoc(method.__doc__ or "").replace("{faults}", "\n".join(lines))
     return method
 

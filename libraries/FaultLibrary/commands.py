@@ -37,7 +37,7 @@ class Commands(FaultKeywords):
         Args:
             command: the command in capitals, for example `EXEC`; or a name that the target profile gives to one of its
                 own: `commit`, or one of `redis.writes`, such as `push`.
-            times: how many in a row; 0 for all that follow.
+            times: how many matching commands in a row are affected; 0 for all.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Example:
@@ -94,7 +94,7 @@ class Commands(FaultKeywords):
 
         Args:
             command: the command whose reply is cut, `*` for any, or a name as for `Lose The Reply To`.
-            times: how many in a row; 0 for all that follow.
+            times: how many matching commands in a row are affected; 0 for all.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Example:
@@ -135,8 +135,8 @@ class Commands(FaultKeywords):
             command: the command, `*` for any, or a name as for `Lose The Reply To`.
             action: the fault: `cut`, `drop`, `delay` or `error`.
             when: `before` it reaches Redis, or `after` Redis ran it.
-            times: how many in a row; 0 for all that follow.
-            probability: the share of these that it falls on, 0 to 1.
+            times: how many matching commands in a row are affected; 0 for all.
+            probability: the share of these that are affected, 0 to 1.
             delay: how long, for `delay`.
             error: the text of the error, for `error`.
             target: the target profile that describes the `commit`; by default as at `Start Server`.

@@ -174,7 +174,7 @@ class Network(FaultKeywords):
 
         Args:
             size: bytes in a piece.
-            pause: how long it takes from one piece to the next.
+            pause: the time between two pieces.
 
         Example:
         ```robotframework

@@ -78,9 +78,9 @@ class Schedules(FaultKeywords):
         """Injects faults at set times, and returns when the last one is healed.
 
         The schedule is a table of times and faults. A fault has a name, a value for its first argument, and others as
-        `name=value`. One with `for` and a duration is healed then (one that waits for its occasion, as `lose commit
-        reply`, gets up to 10 s more for it); another lasts until an action ends it (`start redis`, `resume redis`,
-        `connect`, `start server`, `resume server`, `heal all`) or the schedule is over. Faults:
+        `name=value`. A fault with `for` and a duration is healed after that time (one that waits for a command, such as
+        `lose commit reply`, gets up to 10 s more); another lasts until an action ends it (`start redis`, `connect`,
+        `resume redis`, `start server`, `resume server`, `heal all`) or the schedule is over. Faults:
 
         {faults}
 
@@ -88,7 +88,7 @@ class Schedules(FaultKeywords):
             schedule: cells in turn: a time from the start, and the action.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
-            timeout: the longest wait for its end; it is broken off and healed then.
+            timeout: the longest time that it may take; then it is stopped and healed.
 
         Returns:
             The faults, in the order in which they began.
@@ -167,7 +167,6 @@ class Schedules(FaultKeywords):
 
         Args:
             count: how many faults.
-            seed: of the random choices; chosen and logged if not given.
             faults: the names to choose from; all that `Run Fault Schedule` knows if not given.
             shortest: the shortest time that a fault lasts.
             longest: the longest time that a fault lasts.
@@ -214,7 +213,7 @@ class Schedules(FaultKeywords):
         """Waits until the running schedule has ended and all its faults are healed.
 
         Args:
-            timeout: the longest wait; it is broken off and healed then.
+            timeout: the longest wait; then the schedule is stopped and healed.
 
         Returns:
             The faults, in the order in which they began.
@@ -265,7 +264,7 @@ class Schedules(FaultKeywords):
         wait_until(
             lambda: True if len(run.records) > run.awaited else None,
             timeout=timeout,
-            failure=lambda: f"No fault has begun after the {run.awaited} that there were. {' '.join(run.errors)}",
+            failure=lambda: f"No further fault has begun, {run.awaited} so far. {' '.join(run.errors)}",
         )
         run.awaited += 1
         return run.records[run.awaited - 1]

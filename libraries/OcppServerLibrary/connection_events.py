@@ -69,7 +69,7 @@ class Announced(Component):
         """Ends `Listen To Connection Events`, and returns errors in the events since then.
 
         Each event has the form that the profile gives (`announcement`), and a time between `since` and now. The last
-        event of each charge point says whether it is connected now. None is told twice, and each disconnect names the
+        event of each charge point says whether it is connected now. No event is repeated, and each disconnect names the
         gateway and the remote address of a connection that was announced, and a later time.
 
         Args:

@@ -403,7 +403,7 @@ class Lifecycle(Component):
     def remove_all_servers(self) -> None:
         """Ends every server that the running suite has started, and removes their logs; for a teardown.
 
-        Servers that the setup of a folder has started go on, since they are for all suites in it.
+        Servers that the setup of a folder has started keep running, since all suites in it use them.
 
         Example:
         ```robotframework

@@ -162,7 +162,7 @@ class Usage(Component):
     def start_watching_server_cpu(self, *, alias: str = "server") -> None:
         """Starts measuring processor time; `Get Watched Server CPU` returns the use since then.
 
-        Nothing runs in the background, so that other keywords can go on meanwhile.
+        Nothing runs in the background, so other keywords can be used meanwhile.
 
         Args:
             alias: which server. One that was watched already is watched anew.

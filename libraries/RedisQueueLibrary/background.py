@@ -107,7 +107,6 @@ class Background(QueueComponent):
             over: from the first to the last.
             charge_points: how many new charge points they are of, or a list of ids; each gets its share.
             mix: the actions with their weights, as `{"Heartbeat": 8, "MeterValues": 2}`; Heartbeats if not given.
-            seed: of the random choices; chosen and logged if not given.
 
         Raises:
             UsageError: a number cannot be used, or messages are being queued there already.

@@ -294,7 +294,7 @@ class Connection(QueueComponent):
 
         Args:
             count: how many.
-            prefix: how they begin.
+            prefix: the text that they begin with.
 
         Raises:
             UsageError: with this prefix the ids would be invalid, or the count is below 1.

@@ -281,8 +281,7 @@ class InvalidMessageKeywords(QueueComponent):
             count: how many invalid messages.
             valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one
                 before it, and one comes last.
-            charge_points: how many new charge points they are of, or a list of ids.
-            seed: of the random choices; chosen and logged if not given.
+            charge_points: how many new charge points send them, or a list of ids.
             max_message_bytes: the size limit of the system under test; some messages are just above it.
 
         Returns:

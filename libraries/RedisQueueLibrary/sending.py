@@ -30,13 +30,13 @@ class Sending(QueueComponent):
     ) -> SentMessage:
         """Queues one message and returns a record of it.
 
-        For the actions that charge points send, a valid payload is there by default: an action is enough. Any other
-        action gets an empty payload.
+        Actions of charge points have a valid payload by default, so that the action alone is enough. Any other action
+        gets an empty payload.
 
         Args:
-            action: the OCPP action. An action of OCPP 1.6 that the version calls otherwise is sent under the version's
+            action: the OCPP action. An action of OCPP 1.6 with another name in the tested version is sent under that
                 name: StartTransaction as TransactionEvent.
-            charge_point: whose message it is; a new one if not given.
+            charge_point: the id of the charge point that sends it; a new one if not given.
             format: `envelope` or `flat`; that of the queue if not given.
             message_id: its message id; a new one if not given.
             payload: the whole payload, in the place of the default one.
@@ -126,7 +126,7 @@ class Sending(QueueComponent):
         Args:
             size: bytes of the whole message, as it stands on the queue.
             valid: whether it has to be accepted; a larger one than the system takes has to be refused.
-            charge_point: whose message it is; a new one if not given.
+            charge_point: the id of the charge point that sends it; a new one if not given.
             format: `envelope` or `flat`; that of the queue if not given.
 
         Raises:

@@ -119,7 +119,7 @@ class Sessions(QueueComponent):
         timeout: timedelta = timedelta(seconds=60),
         alias: str = "queue",
     ) -> dict[str, EndedSessions]:
-        """Waits until the registry has no session of several groups of charge points, each with a time of its own.
+        """Waits until the registry has no session of several groups of charge points, and times each group.
 
         As `Wait For Sessions To End`, for charge points that are lost in several ways at once.
 

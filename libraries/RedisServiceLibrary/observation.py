@@ -55,7 +55,7 @@ class Observation(Component):
         """Fails if Redis answers PING, even with an error.
 
         Args:
-            timeout: the longest wait until it answers no more.
+            timeout: the longest wait until it stops answering.
 
         Raises:
             ExpectationFailed: it answered until the end.

@@ -146,8 +146,8 @@ class Concurrency(StateComponent):
             transaction: its id.
             writers: how many write at the same time.
             updates: how many updates each of them makes.
-            programs: over how many stores, with connections of their own, the writers are spread; those of different
-                stores know nothing of each other, as if they were in different programs.
+            programs: how many stores, each with its own connections, the writers use; those of different stores do
+                not coordinate, as in separate programs.
 
         Returns:
             `writers`, `acknowledged`, `visible` (updates that are in the record) and `seconds`.

@@ -24,14 +24,15 @@ ALIASES = {
 ARGUMENTS = {
     "charge_point": "the charge point's id.",
     "charge_points": "their aliases or ids; all by default.",
-    "direction": "on which way.",
+    "direction": "`upstream` (to Redis or the gateway) or `downstream` (back).",
     "gateway": "which gateway, if there are several.",
-    "keys": "patterns (`*` for anything); the command needs a matching key for each of them.",
-    "occurrence": "which of the matching commands is the first, from 1.",
+    "keys": "key patterns (`*` matches anything); each has to match a key of the command.",
+    "occurrence": "the first matching command that is affected, counted from 1.",
     "server": "the server of OcppServerLibrary.",
     "target": "a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.",
     "timeout": "the longest wait.",
-    "toxicity": "the share of the connections that it falls on, 0 to 1.",
+    "seed": "the seed of the random choices; chosen and logged if not given.",
+    "toxicity": "the share of connections that are affected, 0 to 1.",
 }
 """Other arguments."""
 
