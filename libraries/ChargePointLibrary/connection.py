@@ -393,7 +393,6 @@ class Connection(ConnectingComponent):
             tls: the only version of TLS that is offered.
             subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
             origin: the origin of the web page that connects; charge points send none.
-            timeout: the longest wait for the answer.
 
         Returns:
             The status, 101 where the charge point was let in; `None` if there was no HTTP answer.

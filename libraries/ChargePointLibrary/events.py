@@ -47,7 +47,6 @@ class Events(PointComponent):
             evse: the number of the EVSE.
             id_tag: who charges; `Started` says it.
             meter: the meter, in Wh; that of the event before if not given.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload, or others in the place of those that it has, such as `seqNo`.
 
         Returns:

@@ -41,7 +41,6 @@ class Messages(PointComponent):
         Args:
             vendor: the vendor.
             model: the model.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
         Raises:
@@ -62,9 +61,6 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send"))
     def send_heartbeat(self, *, alias: str = ALIAS, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
         """Sends a Heartbeat and returns the payload of the answer.
-
-        Args:
-            timeout: the longest wait for the answer.
 
         Raises:
             CallRefused: the answer is a CALLERROR.
@@ -96,7 +92,6 @@ class Messages(PointComponent):
                 `Occupied`.
             connector: the number of the connector; 0 is the charge point itself. In OCPP 2.x, the number of the EVSE.
             error_code: the error code; in OCPP 2.x, any but `NoError` is sent as the status `Faulted`.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
         Raises:
@@ -120,7 +115,6 @@ class Messages(PointComponent):
 
         Args:
             id_tag: the id tag of the driver.
-            timeout: the longest wait for the answer.
 
         Raises:
             CallRefused: the answer is a CALLERROR.
@@ -155,7 +149,6 @@ class Messages(PointComponent):
             connector: the number of the connector; of the EVSE in OCPP 2.x.
             id_tag: the id tag of the driver.
             meter: the meter, in Wh.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
         Raises:
@@ -195,7 +188,6 @@ class Messages(PointComponent):
             transaction_id: the transaction that it belongs to, if any.
             meter: the meter, in Wh.
             connector: the number of the connector.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
         Raises:
@@ -237,7 +229,6 @@ class Messages(PointComponent):
             transaction_id: which transaction.
             meter: the meter, in Wh.
             reason: why it ends.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
         Raises:
@@ -281,7 +272,6 @@ class Messages(PointComponent):
             data: the data.
             vendor: the vendor id.
             message: the vendor's own message id.
-            timeout: the longest wait for the answer.
 
         Raises:
             CallRefused: the answer is a CALLERROR.
@@ -312,7 +302,6 @@ class Messages(PointComponent):
         Args:
             action: the action; it need not exist.
             payload: the payload; a small valid one by default.
-            timeout: the longest wait for the answer.
             fields: fields on top of the payload.
 
         Returns:

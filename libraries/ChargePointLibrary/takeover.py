@@ -43,7 +43,6 @@ class Takeover(ConnectingComponent):
         Args:
             reconnect: whether its connection is cut and opened again first.
             new_message_id: whether the event gets a new message id; else it is the same frame.
-            timeout: the longest wait for the answer.
 
         Raises:
             UsageError: it has not sent anything yet.

@@ -225,9 +225,6 @@ class Lifecycle(Component):
     def resume_server(self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=5)) -> None:
         """Resumes a paused server (SIGCONT), and waits until its HTTP API answers.
 
-        Args:
-            timeout: the longest wait for the answer.
-
         Example:
         ```robotframework
         Pause Server

@@ -55,9 +55,6 @@ class Interruption(Component):
     def resume_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=5)) -> None:
         """Resumes a paused Redis (SIGCONT), and waits until it answers PING.
 
-        Args:
-            timeout: the longest wait for the answer.
-
         Example:
         ```robotframework
         Pause Redis

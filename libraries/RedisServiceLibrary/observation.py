@@ -26,9 +26,6 @@ class Observation(Component):
     def redis_should_be_running(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=5)) -> None:
         """Fails unless Redis answers PING.
 
-        Args:
-            timeout: the longest wait for the answer.
-
         Raises:
             ExpectationFailed: there was no answer, or another one than PONG; the message shows it.
 
@@ -146,9 +143,6 @@ class Observation(Component):
     @keyword(tags=("redis", "diagnosis"))
     def get_refused_commands(self, *, alias: str = "redis") -> list[str]:
         """Returns what Redis has refused to its users since it started, as its ACL log says (`ACL LOG`).
-
-        Args:
-            alias: which Redis.
 
         Returns:
             A sentence for each kind of refusal, the latest first.
