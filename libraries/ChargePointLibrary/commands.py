@@ -86,9 +86,6 @@ class Commands(PointComponent):
     def reset_charge_point_answers(self, charge_points: Sequence[str] | None = None) -> None:
         """Resets all settings of `Let Charge Points Answer`.
 
-        Args:
-            charge_points: their aliases or ids; all by default.
-
         Example:
         ```robotframework
         Let Charge Points Answer    how=silence
@@ -110,7 +107,6 @@ class Commands(PointComponent):
             key: the key; of a variable, `component/variable`, such as `OCPPCommCtrlr/HeartbeatInterval`.
             value: its value.
             readonly: whether ChangeConfiguration, or SetVariables, is rejected.
-            alias: which charge point.
 
         Example:
         ```robotframework
@@ -123,9 +119,6 @@ class Commands(PointComponent):
     @keyword(tags=("charge point", "command", "getter"))
     def get_charge_point_configuration(self, *, alias: str = ALIAS) -> dict[str, str]:
         """Returns the configuration of a charge point, as changed by received commands.
-
-        Args:
-            alias: which charge point.
 
         Example:
         ```robotframework
@@ -153,8 +146,6 @@ class Commands(PointComponent):
             action: the action of the command, named as in `Let Charge Points Answer`.
             count: at least this many that fit.
             since: only later frames: the result of `Mark Frames`, or a frame.
-            alias: which charge point.
-            timeout: the longest wait.
             fields: fields that its payload has to have.
 
         Returns:
@@ -210,7 +201,6 @@ class Commands(PointComponent):
         Args:
             action: the action, named as in `Let Charge Points Answer`; any by default.
             since: only later frames: the result of `Mark Frames`, or a frame.
-            alias: which charge point.
 
         Raises:
             ExpectationFailed: it has; the message names it.
@@ -246,9 +236,7 @@ class Commands(PointComponent):
 
         Args:
             action: the action, named as in `Let Charge Points Answer`; any by default.
-            charge_points: their aliases or ids; all by default.
             expected: waits until it is this many; more is a failure.
-            timeout: the longest wait.
 
         Raises:
             WaitTimeout: it was another number until the end.

@@ -102,7 +102,6 @@ class Connection(ConnectingComponent):
             tls: the only version of TLS that is offered, for example `TLS_1_2`.
             subprotocols: the WebSocket subprotocols that are offered; by default that of the OCPP version alone.
             protocol: the OCPP version that it speaks, such as `ocpp2.0.1`; by default that of the gateway.
-            gateway: which gateway, if there are several.
             timeout: the longest wait until the connection is there.
 
         Raises:
@@ -144,10 +143,9 @@ class Connection(ConnectingComponent):
         """Reconnects a charge point; its configuration and its received frames are kept.
 
         Args:
-            alias: which charge point.
             gateway: which gateway; by default the same.
-            spelling: how its id is written in the path from now on: `ENCODED`, `PLAIN` (only what must be is
-                percent-encoded; a `+` stands for itself) or `ALL` (every character is); by default as before.
+            spelling: how its id is written in the path from now on: `ENCODED`, `PLAIN` (only reserved
+                characters are percent-encoded, a `+` is not) or `ALL` (every character is); by default as before.
             timeout: the longest wait until the connection is there.
 
         Raises:
@@ -188,7 +186,6 @@ class Connection(ConnectingComponent):
             count: how many.
             prefix: the prefix of their ids.
             protocol: their OCPP version, such as `ocpp2.0.1`; by default that of the gateway.
-            gateway: which gateway, if there are several.
             refusable: whether the gateway may refuse some; the ids of the others are returned.
             timeout: the longest wait for each connection.
 
@@ -233,7 +230,6 @@ class Connection(ConnectingComponent):
         """Ends the connection of a charge point with a closing handshake.
 
         Args:
-            alias: which charge point.
             code: the close code.
             reason: the reason that goes with it.
 
@@ -250,9 +246,6 @@ class Connection(ConnectingComponent):
     def disconnect_all_charge_points(self, charge_points: Sequence[str] | None = None) -> None:
         """Ends the connections of many charge points at the same time.
 
-        Args:
-            charge_points: their aliases or ids; all by default.
-
         Example:
         ```robotframework
         @{ids}    Connect Charge Points    1000
@@ -264,9 +257,6 @@ class Connection(ConnectingComponent):
     @keyword(tags=("charge point", "connection"))
     def remove_charge_points(self, charge_points: Sequence[str] | None = None) -> None:
         """Disconnects charge points and removes them with all frames that they received.
-
-        Args:
-            charge_points: their aliases or ids; all by default.
 
         Example:
         ```robotframework
@@ -280,9 +270,6 @@ class Connection(ConnectingComponent):
     @keyword(tags=("charge point", "connection", "fault"))
     def abort_charge_point_connection(self, *, alias: str = ALIAS) -> None:
         """Cuts the connection of a charge point without a closing handshake, as when its power fails.
-
-        Args:
-            alias: which charge point.
 
         Example:
         ```robotframework
@@ -318,7 +305,6 @@ class Connection(ConnectingComponent):
             certificate: the PEM file with the charge point's certificate and its key.
             tls: the only version of TLS that is offered, for example `TLS_1_1`.
             subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
-            gateway: which gateway, if there are several.
             timeout: the longest wait for the refusal.
 
         Returns:
@@ -355,7 +341,6 @@ class Connection(ConnectingComponent):
         In front of two of them, one that does not exist is offered.
 
         Args:
-            gateway: which gateway, if there are several.
             timeout: the longest wait for each connection.
 
         Example:
@@ -408,8 +393,6 @@ class Connection(ConnectingComponent):
             tls: the only version of TLS that is offered.
             subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
             origin: the origin of the web page that connects; charge points send none.
-            gateway: which gateway, if there are several.
-            timeout: the longest wait for the answer.
 
         Returns:
             The status, 101 where the charge point was let in; `None` if there was no HTTP answer.
@@ -448,9 +431,6 @@ class Connection(ConnectingComponent):
     def charge_point_should_be_connected(self, *, alias: str = ALIAS) -> None:
         """Fails unless a charge point is connected now.
 
-        Args:
-            alias: which charge point.
-
         Raises:
             ExpectationFailed: it is not; the message says how the connection ended.
 
@@ -466,9 +446,6 @@ class Connection(ConnectingComponent):
     @keyword(tags=("charge point", "connection", "check"))
     def all_charge_points_should_be_connected(self, charge_points: Sequence[str] | None = None) -> int:
         """Fails unless all of these charge points are connected now; returns how many they are.
-
-        Args:
-            charge_points: their aliases or ids; all by default.
 
         Raises:
             ExpectationFailed: some are not; the message says how many and how their connections ended.
@@ -493,10 +470,8 @@ class Connection(ConnectingComponent):
         """Waits until a charge point has no connection any more, and returns the close code.
 
         Args:
-            alias: which charge point.
             code: the close code that its last connection has to have ended with; any by default. 1006 stands for an
                 end without a closing handshake.
-            timeout: the longest wait.
 
         Raises:
             WaitTimeout: it is still connected.
@@ -551,9 +526,6 @@ class Connection(ConnectingComponent):
     @keyword(tags=("charge point", "connection", "getter"))
     def get_connection_time(self, *, alias: str = ALIAS) -> timedelta:
         """Returns how long the last connection of a charge point lasted, or has lasted up to now.
-
-        Args:
-            alias: which charge point.
 
         Example:
         ```robotframework

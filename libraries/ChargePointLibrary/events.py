@@ -47,8 +47,6 @@ class Events(PointComponent):
             evse: the number of the EVSE.
             id_tag: who charges; `Started` says it.
             meter: the meter, in Wh; that of the event before if not given.
-            alias: which charge point.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload, or others in the place of those that it has, such as `seqNo`.
 
         Returns:
@@ -93,7 +91,6 @@ class Events(PointComponent):
             duration: how long the charge point is disconnected.
             every: the time between two events of a transaction.
             order: how the events are sent afterwards: `in order`, `reversed` or `shuffled`.
-            alias: which charge point.
             timeout: the longest wait for the connection and for each answer.
 
         Returns:

@@ -44,7 +44,7 @@ class Fleets(ConnectingComponent):
         takeovers: float = 0.0,
         seed: int | None = None,
     ) -> list[str]:
-        """Connects charge points that charge in every way until `Stop Charging Fleet`, and returns their ids.
+        """Connects charge points that run varied charging sessions until `Stop Charging Fleet`, and returns their ids.
 
         They send the messages of `Charge Varied Sessions`. Each has one CALL outstanding. After the end of its
         connection, a charge point reconnects and repeats the unanswered CALL with the same message id. Keywords about
@@ -56,9 +56,9 @@ class Fleets(ConnectingComponent):
             gateway: where they connect.
             pause: between an answer and the next CALL of a charge point.
             timeout: the longest time within which each CALL has to be answered or refused.
-            patience: after so long without an answer a charge point cuts its connection, reconnects and repeats the
+            patience: without an answer for so long, a charge point cuts its connection, reconnects and repeats the
                 CALL; it waits for the whole timeout if not given.
-            takeovers: the share of CALLs behind which a charge point reconnects at once, while its older connection
+            takeovers: the share of CALLs after which a charge point reconnects at once, while its older connection
                 stays open, and repeats the CALL.
             seed: of the random messages; chosen and logged if not given.
 
@@ -108,9 +108,6 @@ class Fleets(ConnectingComponent):
     def wait_until_fleet_is_answered(self, *, alias: str = "fleet") -> None:
         """Waits until each charge point of a fleet has had one more answer; the `timeout` of the fleet limits it.
 
-        Args:
-            alias: which fleet.
-
         Raises:
             ExpectationFailed: some had none in time; names them.
             UsageError: there is no such fleet.
@@ -131,9 +128,6 @@ class Fleets(ConnectingComponent):
         """Lets each charge point of a fleet finish its current message, and returns the outcome of all messages.
 
         Nothing is judged here. The charge points stay connected, and their frames are kept.
-
-        Args:
-            alias: which fleet.
 
         Returns:
             `sent`, `answered`, `refused` (CALLERRORs by code), `refusals` (their number), `repeated` (sent again on a

@@ -24,9 +24,6 @@ class Frames(PointComponent):
     def mark_frames(self, *, alias: str = ALIAS) -> int:
         """Returns the number of the newest frame of a charge point, for `since` of other keywords.
 
-        Args:
-            alias: which charge point.
-
         Example:
         ```robotframework
         ${mark}    Mark Frames
@@ -48,7 +45,6 @@ class Frames(PointComponent):
         """Returns the frames that a charge point received, oldest first.
 
         Args:
-            alias: which charge point.
             kind: only CALL, CALLRESULT or CALLERROR.
             action: only CALLs with this action.
             since: only later frames: the result of `Mark Frames`, or a frame.
@@ -73,7 +69,6 @@ class Frames(PointComponent):
         """Returns the frames that a charge point sent, oldest first.
 
         Args:
-            alias: which charge point.
             kind: only CALL, CALLRESULT or CALLERROR.
             action: only CALLs with this action.
             since: only frames sent later: the result of `Mark Frames`, or a frame.
@@ -108,8 +103,6 @@ class Frames(PointComponent):
         Args:
             action: the action.
             since: only frames sent later: the result of `Mark Frames`, or a frame.
-            alias: which charge point.
-            timeout: the longest wait.
 
         Raises:
             WaitTimeout: it did not send it; the message shows the frames that it sent.
@@ -143,9 +136,6 @@ class Frames(PointComponent):
         A CALL without an answer may have been applied or not. The state has to be compared before the charge points are
         removed.
 
-        Args:
-            charge_points: their aliases or ids; all by default.
-
         Example:
         ```robotframework
         Charge Whole Session
@@ -169,7 +159,6 @@ class Frames(PointComponent):
         point are checked.
 
         Args:
-            charge_points: their aliases or ids; all by default.
             command_timeout: after so long, a command that was not answered is no longer outstanding.
 
         Returns:
@@ -216,8 +205,6 @@ class Frames(PointComponent):
 
         Args:
             frame: what `Send Frame Of Size` or `Send Raw Frame` returned.
-            alias: which charge point.
-            timeout: the longest wait.
 
         Returns:
             The error code, or the close code.
@@ -268,8 +255,6 @@ class Frames(PointComponent):
             message_id: the message id.
             code: the error code of the CALLERROR that it has to be; either kind of answer by default.
             since: only later frames: the result of `Mark Frames`, or a frame.
-            alias: which charge point.
-            timeout: the longest wait.
 
         Raises:
             WaitTimeout: it did not come; the message shows the received frames.

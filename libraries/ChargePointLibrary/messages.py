@@ -39,10 +39,8 @@ class Messages(PointComponent):
         """Sends a BootNotification and returns the payload of the answer.
 
         Args:
-            alias: which charge point.
             vendor: the vendor.
             model: the model.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
         Raises:
@@ -63,10 +61,6 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send"))
     def send_heartbeat(self, *, alias: str = ALIAS, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
         """Sends a Heartbeat and returns the payload of the answer.
-
-        Args:
-            alias: which charge point.
-            timeout: the longest wait for the answer.
 
         Raises:
             CallRefused: the answer is a CALLERROR.
@@ -98,8 +92,6 @@ class Messages(PointComponent):
                 `Occupied`.
             connector: the number of the connector; 0 is the charge point itself. In OCPP 2.x, the number of the EVSE.
             error_code: the error code; in OCPP 2.x, any but `NoError` is sent as the status `Faulted`.
-            alias: which charge point.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
         Raises:
@@ -123,8 +115,6 @@ class Messages(PointComponent):
 
         Args:
             id_tag: the id tag of the driver.
-            alias: which charge point.
-            timeout: the longest wait for the answer.
 
         Raises:
             CallRefused: the answer is a CALLERROR.
@@ -159,8 +149,6 @@ class Messages(PointComponent):
             connector: the number of the connector; of the EVSE in OCPP 2.x.
             id_tag: the id tag of the driver.
             meter: the meter, in Wh.
-            alias: which charge point.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
         Raises:
@@ -200,8 +188,6 @@ class Messages(PointComponent):
             transaction_id: the transaction that it belongs to, if any.
             meter: the meter, in Wh.
             connector: the number of the connector.
-            alias: which charge point.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
         Raises:
@@ -243,8 +229,6 @@ class Messages(PointComponent):
             transaction_id: which transaction.
             meter: the meter, in Wh.
             reason: why it ends.
-            alias: which charge point.
-            timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
         Raises:
@@ -288,8 +272,6 @@ class Messages(PointComponent):
             data: the data.
             vendor: the vendor id.
             message: the vendor's own message id.
-            alias: which charge point.
-            timeout: the longest wait for the answer.
 
         Raises:
             CallRefused: the answer is a CALLERROR.
@@ -320,8 +302,6 @@ class Messages(PointComponent):
         Args:
             action: the action; it need not exist.
             payload: the payload; a small valid one by default.
-            alias: which charge point.
-            timeout: the longest wait for the answer.
             fields: fields on top of the payload.
 
         Returns:
@@ -359,7 +339,6 @@ class Messages(PointComponent):
         they are TransactionEvents.
 
         Args:
-            alias: which charge point.
             connector: the number of the connector.
             id_tag: the id tag of the driver.
             meter_start: the meter at the start, in Wh.
@@ -401,7 +380,6 @@ class Messages(PointComponent):
 
         Args:
             size: bytes of the whole OCPP-J message.
-            alias: which charge point.
             fragments: in how many frames of the WebSocket it is sent (RFC 6455 section 5.4).
 
         Returns:
@@ -435,7 +413,6 @@ class Messages(PointComponent):
 
         Args:
             frames: their texts.
-            alias: the charge point.
 
         Returns:
             The number of the newest frame before, for `since` of other keywords.
@@ -461,7 +438,6 @@ class Messages(PointComponent):
 
         Args:
             data: text is sent as a text frame, bytes as a binary one.
-            alias: which charge point.
 
         Returns:
             The frame, for `since` of other keywords.

@@ -24,7 +24,7 @@ class Security(Component):
     def get_settings_for_passwords(
         self, passwords: Mapping[str, str | Secret], *, target: str | None = None
     ) -> dict[str, str]:
-        """Returns the settings for a server that requires these passwords of charge points (security profile 1).
+        """Returns server settings that make charge points log in with these passwords (security profile 1).
 
         The file with the passwords is removed when the suite ends.
 

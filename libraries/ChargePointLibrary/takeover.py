@@ -41,10 +41,8 @@ class Takeover(ConnectingComponent):
         under a new message id.
 
         Args:
-            alias: which charge point.
             reconnect: whether its connection is cut and opened again first.
             new_message_id: whether the event gets a new message id; else it is the same frame.
-            timeout: the longest wait for the answer.
 
         Raises:
             UsageError: it has not sent anything yet.
@@ -107,7 +105,6 @@ class Takeover(ConnectingComponent):
 
         Args:
             ghost: the result of `Reconnect As Ghost`.
-            timeout: the longest wait.
 
         Returns:
             Seconds that it lasted beside the newer connection.
@@ -149,7 +146,6 @@ class Takeover(ConnectingComponent):
         Each sends a CALL, connects again before it is answered, and sends the same frame again on the newer connection.
 
         Args:
-            charge_points: their aliases or ids; all by default.
             rounds: how many times, one after the other.
             gateway: which gateway they connect to; by default the same.
             timeout: the longest wait for an answer, and for the end of an older connection.
@@ -183,9 +179,6 @@ class Takeover(ConnectingComponent):
     def count_commands_to_older_connections(self, charge_points: Sequence[str] | None = None) -> int:
         """Returns how many commands were sent over connections that their charge points had already abandoned.
 
-        Args:
-            charge_points: their aliases or ids; all by default.
-
         Example:
         ```robotframework
         Take Over Connections
@@ -209,7 +202,6 @@ class Takeover(ConnectingComponent):
         Args:
             order: `command first`: before a charge point answers a command, it sends a CALL and waits for its answer;
                 `call first`: a CALL is outstanding whenever a command comes.
-            charge_points: their aliases or ids; all by default.
             action: the action of the CALLs.
             timeout: the longest wait for their answers.
 

@@ -51,8 +51,7 @@ class Volume(ConnectingComponent):
 
         Args:
             action: the action.
-            charge_points: their aliases or ids; all by default.
-            each: how many messages each sends, one after the answer to the one before.
+            each: how many messages each charge point sends; it waits for each answer before it sends the next.
             payload: fields of the payload, on top of sensible ones.
             timeout: the longest wait for each answer.
 
@@ -99,7 +98,6 @@ class Volume(ConnectingComponent):
         """Sends a BootNotification from many charge points at the same time, and fails unless all are answered.
 
         Args:
-            charge_points: their aliases or ids; all by default.
             timeout: the longest wait for each answer.
 
         Returns:
@@ -138,7 +136,6 @@ class Volume(ConnectingComponent):
                 comes with the library; by default the cases of the OCPP version, such as `invalid_frames_2.json`.
             kind: take only the cases of this kind, for example `websocket`.
             repeat: how many times each is sent, at the same time.
-            gateway: which gateway, if there are several.
             timeout: the longest wait for a connection and for an answer.
 
         Returns:
@@ -175,7 +172,6 @@ class Volume(ConnectingComponent):
             not_sent: only those with a case that no test of this run has sent so far.
             file: the path of the file, or its name in the folder `resources` beside the suites, else that of one that
                 comes with the library; by default the cases of the OCPP version, such as `invalid_frames_2.json`.
-            gateway: which gateway, if there are several.
 
         Raises:
             UsageError: the file cannot be used; names case and field.
@@ -214,9 +210,7 @@ class Volume(ConnectingComponent):
         Args:
             count: how many frames.
             charge_points: how many new charge points send them, taking turns.
-            seed: of the random choices; chosen and logged if not given.
             max_message_bytes: the size limit of the system under test; some frames are just above it.
-            gateway: which gateway, if there are several.
             timeout: the longest wait for a connection and for an answer.
 
         Returns:
@@ -274,7 +268,6 @@ class Volume(ConnectingComponent):
         """Runs complete charging sessions of many charge points at the same time, and returns the sessions.
 
         Args:
-            charge_points: their aliases or ids; all by default.
             energy: energy of each session, in Wh.
             meter_values: how many MeterValues each sends.
             boot: whether each begins with a BootNotification.
@@ -327,7 +320,6 @@ class Volume(ConnectingComponent):
         readings in Wh and kWh, second stops, stops and readings for transactions of others.
 
         Args:
-            charge_points: their aliases or ids; all by default.
             rounds: number of messages of each.
             seed: of the random messages; chosen and logged if not given.
             timeout: the longest wait for each answer.
@@ -360,7 +352,6 @@ class Volume(ConnectingComponent):
         waiting for an answer, and under a new message id.
 
         Args:
-            charge_points: their aliases or ids; all by default.
             timeout: the longest wait for each answer.
 
         Returns:

@@ -32,8 +32,6 @@ class AnswerKeywords(LineComponent):
         Args:
             commands: which ones; any if not given.
             count: how many at least; all of `commands`, or 1, if not given.
-            timeout: the longest wait.
-            alias: which commands.
 
         Returns:
             The received commands, with `charge_point`, `message_id`, `action` and `payload`.
@@ -87,7 +85,6 @@ class AnswerKeywords(LineComponent):
             seed: makes a random order again.
             payload: the payload of the answers, in place of the default for the action.
             timeout: the longest wait for the commands.
-            alias: which commands.
 
         Returns:
             The answers, in the order in which they were given, with `charge_point`, `message_id` and `payload`.
@@ -116,7 +113,6 @@ class AnswerKeywords(LineComponent):
 
         Args:
             received: what `Wait For Received Commands` returned.
-            alias: which commands.
 
         Returns:
             The answers, as `Answer Commands`.
@@ -184,7 +180,7 @@ class AnswerKeywords(LineComponent):
     def commands_should_have_errors(
         self, commands: Commands | Command | list[Command], answers: list[ScriptedAnswer]
     ) -> None:
-        """Fails unless each caller was told the CALLERROR of its charge point: its code and its description.
+        """Fails unless each caller received the CALLERROR of its charge point: its code and its description.
 
         Args:
             commands: commands that are done.

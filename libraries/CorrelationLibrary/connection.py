@@ -69,7 +69,6 @@ class Connection(LineComponent):
         Not needed at the end of a suite, where this happens by itself.
 
         Args:
-            alias: which ones.
             missing_ok: accept that they are not open, as in the teardown of a skipped test.
 
         Raises:
@@ -102,7 +101,6 @@ class Connection(LineComponent):
             for_commands: how many commands will be under way at the same time. Where the target takes only this many to
                 one charge point (`commands.at_once` in its profile), there will be charge points enough for them.
             answering: `held` keeps commands until `Answer Commands`, `at once` answers each when it arrives.
-            alias: which commands.
 
         Returns:
             The ids.
@@ -135,7 +133,6 @@ class Connection(LineComponent):
         """Returns the ids of all charge points that were announced, for example to remove their data.
 
         Args:
-            alias: which commands.
             missing_ok: whether to return none where these commands are not open.
 
         Raises:
@@ -157,7 +154,6 @@ class Connection(LineComponent):
 
         Args:
             charge_points: which; all that were announced if none is given.
-            alias: which commands.
 
         Raises:
             ServiceError: Redis cannot be reached.

@@ -27,9 +27,6 @@ class Counting(LineComponent):
     def get_correlations(self, *, alias: str = "commands") -> Correlations:
         """Returns the pending commands and the number of ended ones by outcome; the result can be given as `since`.
 
-        Args:
-            alias: which commands.
-
         Returns:
             An object with `pending` (a number), `oldest` (those that wait longest, with `message_id`, `charge_point`
             and `age` in seconds) and `totals` (`registered`, `resolved`, `failed`, `expired`, `cancelled`, `late`,
@@ -64,8 +61,6 @@ class Counting(LineComponent):
         Args:
             expected: how many.
             besides: commands that still wait and do not count.
-            timeout: the longest wait.
-            alias: which commands.
 
         Returns:
             The number.
@@ -98,7 +93,6 @@ class Counting(LineComponent):
 
         Args:
             besides: commands that still wait and do not count.
-            alias: which commands.
 
         Example:
         ```robotframework
@@ -126,7 +120,6 @@ class Counting(LineComponent):
         Args:
             commands: commands that wait; their charge points have received them.
             besides: other commands that may still wait.
-            alias: which commands.
 
         Raises:
             UsageError: the target has no such inspection.
@@ -168,7 +161,6 @@ class Counting(LineComponent):
         Args:
             asked: how long it is asked to wait; a system whose callers cannot choose (`commands.timeout`) waits as long
                 as it always does.
-            alias: which commands.
 
         Example:
         ```robotframework
@@ -180,9 +172,6 @@ class Counting(LineComponent):
     @keyword(tags=("commands", "getter"))
     def get_commands_at_once(self, *, alias: str = "commands") -> int | None:
         """Returns how many commands one charge point may receive at a time (`commands.at_once` in the profile).
-
-        Args:
-            alias: which commands.
 
         Returns:
             The number; `None` for any number.
@@ -209,8 +198,6 @@ class Counting(LineComponent):
         Args:
             expected: how many.
             besides: commands that still wait and do not count.
-            timeout: the longest wait.
-            alias: which commands.
 
         Returns:
             The number.
@@ -248,8 +235,6 @@ class Counting(LineComponent):
 
         Args:
             since: the result of `Get Correlations`.
-            timeout: the longest wait.
-            alias: which commands.
             totals: counter to number, as for `Correlation Totals Should Be`.
 
         Returns:
@@ -281,8 +266,6 @@ class Counting(LineComponent):
 
         Args:
             since: the result of `Get Correlations`.
-            timeout: the longest wait.
-            alias: which commands.
             totals: counter to number: `registered`, `resolved`, `failed`, `expired`, `cancelled`, `late`, `duplicate`,
                 `unknown`.
 

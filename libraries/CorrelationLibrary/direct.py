@@ -46,7 +46,7 @@ class Direct(Component):
     def measure_correlation_memory(
         self, pending: int, *, end: str = "mixed", timeout: timedelta = timedelta(seconds=60)
     ) -> MemoryReport:
-        """Measures the memory of pending requests in the reference server's correlation manager, and after their end.
+        """Measures the memory of pending requests in the reference server's correlation manager, and what they leave.
 
         The manager runs in a separate process. Memory is that of Python's objects; the process returns free memory to
         the system in large pieces only.

@@ -44,7 +44,6 @@ class Sending(LineComponent):
             action: the OCPP action, named as in `Start Commands`; the target's profile lists the supported ones.
             charge_point: the recipient.
             timeout: how long the system is to wait for the answer; its own default if not given.
-            alias: which commands.
             fields: the fields of the command, as the profile calls them.
 
         Returns:
@@ -86,10 +85,9 @@ class Sending(LineComponent):
         """Sends a GetVariables (OCPP 2.0.1 and 2.1), and returns the values that the charge point answers with.
 
         Args:
-            charge_point: whom it is for.
+            charge_point: the id of the recipient.
             names: the variables, each as `component/variable`.
             timeout: how long the system is to wait for the answer; its own default if not given.
-            alias: which commands.
 
         Returns:
             The values by the names given.
@@ -139,8 +137,8 @@ class Sending(LineComponent):
     ) -> Commands:
         """Sends commands at the same time, each by a separate caller, and does not wait.
 
-        Where the target takes only this many commands to one charge point at once (`commands.at_once` in its profile),
-        the others follow as soon as one has ended.
+        Where the target limits the commands to one charge point at a time (`commands.at_once` in its profile), the
+        others follow as soon as one has ended.
 
         Args:
             count: how many.
@@ -151,7 +149,6 @@ class Sending(LineComponent):
                 cannot choose (`commands.timeout` in the profile).
             mark: the text that tells answers apart (the `key` of GetConfiguration, the name of the variable of
                 GetVariables); without it, each command gets one of its own, with it, all of them are equal.
-            alias: which commands.
             fields: the fields of each command.
 
         Returns:
@@ -197,7 +194,6 @@ class Sending(LineComponent):
         Args:
             commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
-            alias: which commands.
 
         Returns:
             The commands.
@@ -227,7 +223,6 @@ class Sending(LineComponent):
         Args:
             commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
-            alias: which commands.
 
         Returns:
             The commands.
@@ -261,7 +256,6 @@ class Sending(LineComponent):
         Args:
             commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
-            alias: which commands.
 
         Returns:
             The commands; `quickest` and `slowest` are the seconds until the first and the last response.
@@ -290,7 +284,6 @@ class Sending(LineComponent):
         Args:
             command: what `Send Command` returned.
             receipts: how often the charge point received it.
-            alias: which commands.
 
         Raises:
             ExpectationFailed: it does not fit; says what the caller was told.
@@ -323,7 +316,6 @@ class Sending(LineComponent):
             status: the HTTP status.
             commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
-            alias: which commands.
 
         Returns:
             The commands.
@@ -390,7 +382,6 @@ class Sending(LineComponent):
         Args:
             charge_point: whom the commands are for.
             token: the right token, from which almost right ones are made.
-            alias: which commands.
 
         Returns:
             `count` and `let_in`, a list of those that were not refused. Nothing is judged here.
@@ -446,7 +437,6 @@ class Sending(LineComponent):
 
         Args:
             commands: the result of `Start Commands`, all of it; every command that still waits, if not given.
-            alias: which commands.
 
         Raises:
             UsageError: it is something else.

@@ -48,7 +48,6 @@ class Traffic(LineComponent):
             every: the time between two commands to a charge point, on average.
             timeout: how long the system is to wait for each answer.
             seed: of the pauses, which are drawn by chance.
-            alias: which commands.
 
         Returns:
             The path of the ledger.
@@ -96,10 +95,6 @@ class Traffic(LineComponent):
     ) -> None:
         """Waits until each charge point has answered one more command of the traffic.
 
-        Args:
-            timeout: the longest wait.
-            alias: which commands.
-
         Raises:
             UsageError: no traffic runs.
             WaitTimeout: some charge points have not; names them.
@@ -127,9 +122,6 @@ class Traffic(LineComponent):
     @keyword(tags=("commands", "send", "ledger"))
     def stop_command_traffic(self, *, alias: str = "commands") -> TrafficReport:
         """Stops the traffic of `Start Command Traffic`, once every caller has its response.
-
-        Args:
-            alias: which commands.
 
         Returns:
             An object with `sent`, `answered`, `refused`, `undecided`, `timed_out` (of the undecided), `mixed_up`,

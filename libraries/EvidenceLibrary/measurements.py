@@ -67,7 +67,7 @@ class Measurements(Component):
                 these the statistic of the threshold is taken: `p95`, `median`, `maximum` and so on.
             samples: how many single measurements the value is made from; their number where many are given.
             method: how it was measured, in words.
-            message: said in front of the failure.
+            message: text that the failure message begins with.
 
         Raises:
             MissedRequirement: the threshold is not met; the message shows the limit, the measured value and the

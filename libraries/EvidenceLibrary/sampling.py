@@ -59,10 +59,10 @@ class Sampling(Component):
     ) -> None:
         """Samples resource use and counts of the system in the background.
 
-        Of processes, and of those under them: memory and processor time. Of Redis, by its own word, so that it may run
-        in a container or elsewhere: `redis`, its memory and processor time; `queue depth`; `Redis clients`; and `charge
-        points`, the connected ones, if the target keeps a set of them. Of the server: `pending correlations`, if the
-        target has an inspection of them; otherwise the log says so. A source that cannot be reached leaves a gap.
+        Processes and their children: memory and processor time. Redis, as it reports itself, so that it may run in a
+        container or elsewhere: `redis`, its memory and processor time; `queue depth`; `Redis clients`; and `charge
+        points`, the connected ones, if the target keeps a set of them. The server: `pending correlations`, if the
+        target can list them; otherwise the log says so. A source that cannot be reached leaves a gap.
 
         The samples are kept as `evidence/samples-*.jsonl` in Robot's output folder.
 
@@ -73,7 +73,7 @@ class Sampling(Component):
             server_url: the base of the HTTP API, such as the result of `Get Server Url`.
             target: the target profile: a name, or the path of a file; by default as at `Start Server`.
             queues: the lists whose lengths together are the queue depth; the target's request queue if not given.
-            token: sent to the server as bearer token, where it wants one.
+            token: a bearer token for the server, if it requires one.
             processes: names and process ids, such as `server=${pid}`; `${None}` for one that cannot be measured.
 
         Raises:
@@ -131,7 +131,6 @@ class Sampling(Component):
 
         Args:
             name: which process, or `redis`; without one, nothing is judged.
-            alias: which sampling.
             warm_up: the time at the beginning that does not count.
             required: the time that growth is extrapolated to.
 
@@ -207,7 +206,6 @@ class Sampling(Component):
 
         Args:
             name: which process.
-            alias: which sampling.
             warm_up: the time at the beginning that does not count.
             required: the time that growth is extrapolated to.
             most_mb: the limit over the required time, in MB (1,000,000 bytes).

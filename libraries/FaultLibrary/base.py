@@ -17,7 +17,7 @@ _TAGS = {Place.NETWORK: "network", Place.COMMAND: "commands", Place.REDIS: "redi
 
 
 def fault_keyword(kind: type[InjectableFault], name: str | None = None) -> Callable[[F], F]:
-    """Make a method the keyword of one fault; its proof and its place are documented from the registry.
+    """Make a method the keyword of one fault; proof, result and errors are documented from the registry.
 
     Args:
         kind: the fault.
@@ -31,10 +31,28 @@ def fault_keyword(kind: type[InjectableFault], name: str | None = None) -> Calla
         )
         if kind.own_proxy_only:
             about += " Only the proxy of this project can do this."
-        method.__doc__ = f"{summary}\n\n{about}\n\n{rest}"
+        method.__doc__ = f"{summary}\n\n{about}\n\n{_with_result(kind, rest)}"
         return keyword(name, tags=("fault", _TAGS[kind.place]))(method)
 
     return made
+
+
+def _with_result(kind: type[InjectableFault], text: str) -> str:
+    """The sections of a keyword's documentation, with the result, if it is not described, and the errors."""
+    before, example, code = text.partition("Example:\n")
+    if "Returns:\n" not in before:
+        also = "`Fault Should Take Effect` and " if kind.waits else ""
+        before += f"Returns:\n    The fault, for {also}`Heal Fault`.\n\n"
+    errors = []
+    if kind.place is Place.COMMAND:
+        errors.append("LacksCapability: the target profile does not name this command.")
+    if kind.own_proxy_only:
+        errors.append("LacksCapability: the proxy is a real Toxiproxy.")
+    if kind.place is Place.REDIS:
+        errors.append("ServiceError: Redis does not answer, or does not let itself be configured.")
+    if errors:
+        before += "Raises:\n" + "".join(f"    {each}\n" for each in errors) + "\n"
+    return before + example + code
 
 
 def listing_faults(method: F) -> F:
@@ -42,7 +60,7 @@ def listing_faults(method: F) -> F:
     lines = []
     for place in Place:
         names = ", ".join(f"`{name}`" for name in faults().names(place))
-        lines.append(f"- {place.value.lower()}: {names}")
+        lines.append(f"- {place.value[0].lower()}{place.value[1:]}: {names}")
     method.__doc__ = inspect.cleandoc(method.__doc__ or "").replace("{faults}", "\n".join(lines))
     return method
 

@@ -37,18 +37,8 @@ class Commands(FaultKeywords):
         Args:
             command: the command in capitals, for example `EXEC`; or a name that the target profile gives to one of its
                 own: `commit`, or one of `redis.writes`, such as `push`.
-            keys: patterns (`*` for anything); the command needs a matching key for each of them.
-            occurrence: which of the matching commands is the first, from 1.
-            times: how many in a row; 0 for all that follow.
+            times: how many matching commands in a row are affected; 0 for all.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
-            alias: which proxy.
-
-        Returns:
-            The fault, for `Fault Should Take Effect` and `Heal Fault`.
-
-        Raises:
-            LacksCapability: the target profile does not name this command.
-            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework
@@ -104,18 +94,8 @@ class Commands(FaultKeywords):
 
         Args:
             command: the command whose reply is cut, `*` for any, or a name as for `Lose The Reply To`.
-            keys: patterns (`*` for anything); the command needs a matching key for each of them.
-            occurrence: which of the matching commands is the first, from 1.
-            times: how many in a row; 0 for all that follow.
+            times: how many matching commands in a row are affected; 0 for all.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
-            alias: which proxy.
-
-        Returns:
-            The fault, for `Fault Should Take Effect` and `Heal Fault`.
-
-        Raises:
-            LacksCapability: the target profile does not name this command.
-            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework
@@ -155,21 +135,11 @@ class Commands(FaultKeywords):
             command: the command, `*` for any, or a name as for `Lose The Reply To`.
             action: the fault: `cut`, `drop`, `delay` or `error`.
             when: `before` it reaches Redis, or `after` Redis ran it.
-            keys: patterns (`*` for anything); the command needs a matching key for each of them.
-            occurrence: which of the matching commands is the first, from 1.
-            times: how many in a row; 0 for all that follow.
-            probability: the share of these that it falls on, 0 to 1.
+            times: how many matching commands in a row are affected; 0 for all.
+            probability: the share of these that are affected, 0 to 1.
             delay: how long, for `delay`.
             error: the text of the error, for `error`.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
-            alias: which proxy.
-
-        Returns:
-            The fault, for `Fault Should Take Effect` and `Heal Fault`.
-
-        Raises:
-            LacksCapability: the target profile does not name this command.
-            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework

@@ -129,9 +129,6 @@ class Lifecycle(Component):
     def get_fault_proxy_url(self, *, alias: str = "faults") -> str:
         """Returns the URL of Redis or of the gateway through a fault proxy.
 
-        Args:
-            alias: which proxy.
-
         Example:
         ```robotframework
         ${through proxy}    Get Fault Proxy Url
@@ -144,9 +141,6 @@ class Lifecycle(Component):
         """Returns the path of the certificate authority of a fault proxy with TLS, a file in PEM.
 
         The fault `bad certificate` has the proxy show a certificate that is not right.
-
-        Args:
-            alias: which proxy.
 
         Raises:
             UsageError: it speaks no TLS.
@@ -165,9 +159,6 @@ class Lifecycle(Component):
         """Heals everything and ends a fault proxy; the alias is free then.
 
         Not needed at the end of a suite, where this happens by itself.
-
-        Args:
-            alias: which proxy.
 
         Example:
         ```robotframework
@@ -232,7 +223,6 @@ class Lifecycle(Component):
 
         Args:
             fault: the result of the keyword that began it.
-            timeout: the longest wait.
 
         Raises:
             WaitTimeout: it has not.

@@ -37,12 +37,6 @@ class Network(FaultKeywords):
         Args:
             latency: how much longer.
             jitter: by how much that varies, up and down.
-            direction: on which way.
-            toxicity: the share of the connections that it falls on, 0 to 1.
-            alias: which proxy.
-
-        Returns:
-            The fault, for `Heal Fault`.
 
         Example:
         ```robotframework
@@ -64,12 +58,6 @@ class Network(FaultKeywords):
 
         Args:
             rate: KB (1,000 bytes) a second, at least 1.
-            direction: on which way.
-            toxicity: the share of the connections that it falls on, 0 to 1.
-            alias: which proxy.
-
-        Returns:
-            The fault, for `Heal Fault`.
 
         Example:
         ```robotframework
@@ -83,13 +71,6 @@ class Network(FaultKeywords):
         """Drops all data in both directions; connections stay open, and new ones are accepted.
 
         Connections that lost something are closed when it is healed.
-
-        Args:
-            toxicity: the share of the connections that it falls on, 0 to 1.
-            alias: which proxy.
-
-        Returns:
-            The fault, for `Heal Fault`.
 
         Example:
         ```robotframework
@@ -107,13 +88,9 @@ class Network(FaultKeywords):
 
         Args:
             gone: the end that is gone; by default Redis, and before a gateway the charge points.
-            alias: which proxy.
 
         Returns:
             The fault, for `Heal Fault`; the dead connections are closed then.
-
-        Raises:
-            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework
@@ -133,13 +110,6 @@ class Network(FaultKeywords):
         Args:
             loss: the share that is lost, above 0 and below 1.
             rto: how late a segment comes that was lost once; twice as late for each further time.
-            alias: which proxy.
-
-        Returns:
-            The fault, for `Heal Fault`.
-
-        Raises:
-            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework
@@ -156,13 +126,6 @@ class Network(FaultKeywords):
 
         Args:
             idle: how long a connection may be without traffic.
-            alias: which proxy.
-
-        Returns:
-            The fault, for `Heal Fault`.
-
-        Raises:
-            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework
@@ -177,14 +140,8 @@ class Network(FaultKeywords):
 
         `Keep Resetting Connections` works with a real Toxiproxy too.
 
-        Args:
-            alias: which proxy.
-
         Returns:
             The fault.
-
-        Raises:
-            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework
@@ -201,10 +158,6 @@ class Network(FaultKeywords):
 
         Args:
             after: how long a connection lives.
-            alias: which proxy.
-
-        Returns:
-            The fault, for `Heal Fault`.
 
         Example:
         ```robotframework
@@ -221,11 +174,7 @@ class Network(FaultKeywords):
 
         Args:
             size: bytes in a piece.
-            pause: how long it takes from one piece to the next.
-            alias: which proxy.
-
-        Returns:
-            The fault, for `Heal Fault`.
+            pause: the time between two pieces.
 
         Example:
         ```robotframework
@@ -239,12 +188,6 @@ class Network(FaultKeywords):
         """Closes every connection and refuses new ones, while Redis keeps running.
 
         Messages can be queued meanwhile on Redis' own address.
-
-        Args:
-            alias: which proxy.
-
-        Returns:
-            The fault, for `Heal Fault`.
 
         Example:
         ```robotframework

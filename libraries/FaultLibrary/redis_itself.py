@@ -19,15 +19,6 @@ class RedisItself(FaultKeywords):
     def make_redis_read_only(self, *, alias: str = "faults") -> FaultRecord:
         """Makes Redis refuse writes, as a replica does.
 
-        Args:
-            alias: the fault proxy before that Redis.
-
-        Returns:
-            The fault, for `Heal Fault`.
-
-        Raises:
-            ServiceError: Redis does not answer, or does not let itself be configured.
-
         Example:
         ```robotframework
         Make Redis Read-Only
@@ -40,15 +31,6 @@ class RedisItself(FaultKeywords):
     def make_redis_run_out_of_memory(self, *, alias: str = "faults") -> FaultRecord:
         """Makes Redis refuse commands that need memory.
 
-        Args:
-            alias: the fault proxy before that Redis.
-
-        Returns:
-            The fault, for `Heal Fault`.
-
-        Raises:
-            ServiceError: Redis does not answer, or does not let itself be configured.
-
         Example:
         ```robotframework
         Make Redis Run Out Of Memory
@@ -60,15 +42,6 @@ class RedisItself(FaultKeywords):
     @fault_keyword(Busy, "Make Redis Busy")
     def make_redis_busy(self, *, alias: str = "faults") -> FaultRecord:
         """Makes Redis answer BUSY to every command, as during an endless script.
-
-        Args:
-            alias: the fault proxy before that Redis.
-
-        Returns:
-            The fault, for `Heal Fault`.
-
-        Raises:
-            ServiceError: Redis does not answer, or does not let itself be configured.
 
         Example:
         ```robotframework
@@ -84,15 +57,6 @@ class RedisItself(FaultKeywords):
 
         The connections of the test's own libraries stay.
 
-        Args:
-            alias: the fault proxy before that Redis.
-
-        Returns:
-            The fault, for `Heal Fault`.
-
-        Raises:
-            ServiceError: Redis does not answer, or does not let itself be configured.
-
         Example:
         ```robotframework
         Limit Redis Clients
@@ -106,15 +70,6 @@ class RedisItself(FaultKeywords):
         """Changes the password of Redis, and closes the connections of its clients.
 
         The connections of the test's own libraries stay. The old password comes back when it is healed.
-
-        Args:
-            alias: the fault proxy before that Redis.
-
-        Returns:
-            The fault, for `Heal Fault`.
-
-        Raises:
-            ServiceError: Redis does not answer, or does not let itself be configured.
 
         Example:
         ```robotframework
@@ -130,14 +85,8 @@ class RedisItself(FaultKeywords):
 
         Those of the test's own libraries stay.
 
-        Args:
-            alias: the fault proxy before that Redis.
-
         Returns:
             The fault.
-
-        Raises:
-            ServiceError: Redis does not answer.
 
         Example:
         ```robotframework

@@ -114,9 +114,7 @@ class ReplicationFaults(FaultKeywords):
 
         Args:
             faults: their names, as `kill primary` (see `Inject Fault`).
-            alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary, started with `service=sentinel`.
-            server: the server of OcppServerLibrary.
             queue: the queue of RedisQueueLibrary.
             messages: how many are queued before, and after, each failover, or during each other fault.
             over: how long they are queued during a fault that replaces no primary.
@@ -201,10 +199,6 @@ class ReplicationFaults(FaultKeywords):
         """Waits for the end of `Start Replication Faults`, and returns how the system has coped with each.
 
         The faults belong to the test that calls this keyword.
-
-        Args:
-            timeout: the longest wait.
-            alias: the fault proxy.
 
         Returns:
             Reports with `fault`, `failover`, `first_answer`, `messages`, `lost`, `answered_twice` and `clients_left`.

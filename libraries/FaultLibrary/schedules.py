@@ -43,9 +43,7 @@ class Schedules(FaultKeywords):
 
         Args:
             fault: a name, the value of its first argument, and other arguments as `name=value`.
-            alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
-            server: the server of OcppServerLibrary.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Returns:
@@ -80,19 +78,17 @@ class Schedules(FaultKeywords):
         """Injects faults at set times, and returns when the last one is healed.
 
         The schedule is a table of times and faults. A fault has a name, a value for its first argument, and others as
-        `name=value`. One with `for` and a duration is healed then (one that waits for its occasion, as `lose commit
-        reply`, gets up to 10 s more for it); another lasts until an action ends it (`start redis`, `resume redis`,
-        `connect`, `start server`, `resume server`, `heal all`) or the schedule is over. Faults:
+        `name=value`. A fault with `for` and a duration is healed after that time (one that waits for a command, such as
+        `lose commit reply`, gets up to 10 s more); another lasts until an action ends it (`start redis`, `connect`,
+        `resume redis`, `start server`, `resume server`, `heal all`) or the schedule is over. Faults:
 
         {faults}
 
         Args:
             schedule: cells in turn: a time from the start, and the action.
-            alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
-            server: the server of OcppServerLibrary.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
-            timeout: the longest wait for its end; it is broken off and healed then.
+            timeout: the longest time that it may take; then it is stopped and healed.
 
         Returns:
             The faults, in the order in which they began.
@@ -129,9 +125,7 @@ class Schedules(FaultKeywords):
 
         Args:
             schedule: cells in turn: a time from the start, and the action.
-            alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
-            server: the server of OcppServerLibrary.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
             for_later_test: whether the faults belong to the test that ends the schedule, by waiting for its end or by
                 `Heal All`, not to the running one.
@@ -174,14 +168,11 @@ class Schedules(FaultKeywords):
 
         Args:
             count: how many faults.
-            seed: of the random choices; chosen and logged if not given.
             faults: the names to choose from; all that `Run Fault Schedule` knows if not given.
             shortest: the shortest time that a fault lasts.
             longest: the longest time that a fault lasts.
             pause: the longest time between two faults; the shortest is half of it.
-            alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
-            server: the server of OcppServerLibrary.
             target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Raises:
@@ -223,8 +214,7 @@ class Schedules(FaultKeywords):
         """Waits until the running schedule has ended and all its faults are healed.
 
         Args:
-            timeout: the longest wait; it is broken off and healed then.
-            alias: the fault proxy.
+            timeout: the longest wait; then the schedule is stopped and healed.
 
         Returns:
             The faults, in the order in which they began.
@@ -259,10 +249,6 @@ class Schedules(FaultKeywords):
 
         A fault that began since the last call of this keyword, or since the start, counts too: none is missed.
 
-        Args:
-            timeout: the longest wait.
-            alias: the fault proxy.
-
         Raises:
             UsageError: no schedule was started.
             WaitTimeout: none has begun; the message shows the error, if there was one.
@@ -279,7 +265,7 @@ class Schedules(FaultKeywords):
         wait_until(
             lambda: True if len(run.records) > run.awaited else None,
             timeout=timeout,
-            failure=lambda: f"No fault has begun after the {run.awaited} that there were. {' '.join(run.errors)}",
+            failure=lambda: f"No further fault has begun, {run.awaited} so far. {' '.join(run.errors)}",
         )
         run.awaited += 1
         return run.records[run.awaited - 1]
@@ -321,7 +307,6 @@ class Schedules(FaultKeywords):
             times: how often.
             down: how long it is away each time.
             up: how long it is there in between.
-            alias: the fault proxy.
 
         Returns:
             The faults, each proven by a PING that was refused.

@@ -190,7 +190,6 @@ class Capacity(Component):
             normal: the result of `Measure Response Time`.
             after: the load that it has to recover from; the time counts from its end, and from now if it is not given.
             factor: up to which multiple of before it is normal.
-            timeout: the longest wait.
 
         Returns:
             Seconds until the first series of 20 Heartbeats with a normal median began.

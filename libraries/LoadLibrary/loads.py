@@ -245,7 +245,6 @@ class Loads(Component):
         """Waits until a load has ended, and returns its result.
 
         Args:
-            alias: which load.
             timeout: the longest wait; by default as long as the load can take by its plan.
 
         Returns:
@@ -296,7 +295,6 @@ class Loads(Component):
         """Stops a load cleanly and returns its result: no new sessions begin, running ones are finished.
 
         Args:
-            alias: which load.
             timeout: the longest wait for its end; after that it is killed.
 
         Returns:
@@ -341,9 +339,6 @@ class Loads(Component):
     @keyword(tags=("load", "getter"))
     def get_load_progress(self, *, alias: str = "load") -> dict[str, Any]:
         """Returns the progress of a load.
-
-        Args:
-            alias: which load.
 
         Returns:
             A dictionary with `phase` (connecting, connected, running, ended), `seconds`, `connected`, `charging`,

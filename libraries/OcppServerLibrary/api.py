@@ -51,7 +51,6 @@ class Api(Component):
             histories: as `Compare State With The Model`.
             timeout: how long the answers may take to be right.
             seed: chooses the charge points and records that are looked at closely; by chance if not given, and logged.
-            alias: which server.
 
         Returns:
             As `Compare State With The Model`.
@@ -102,7 +101,6 @@ class Api(Component):
                 as the system gives them.
             records: whether the records of the charge points are looked at, too.
             timeout: how long it may take to be right.
-            alias: which server.
 
         Raises:
             LacksCapability: the profile names no list of connected charge points; the test is skipped.
@@ -198,7 +196,6 @@ class Api(Component):
             key: its name.
             value: its value.
             readonly: whether the charge point refuses to change it.
-            alias: which server.
 
         Returns:
             The HTTP status; 0 if there was no answer.
@@ -236,7 +233,6 @@ class Api(Component):
         Args:
             charge_points: their ids.
             timeout: how long it may take to be right.
-            alias: which server.
 
         Raises:
             LacksCapability: the profile does not say where configuration is; the test is skipped.

@@ -69,7 +69,7 @@ class Announced(Component):
         """Ends `Listen To Connection Events`, and returns errors in the events since then.
 
         Each event has the form that the profile gives (`announcement`), and a time between `since` and now. The last
-        event of each charge point says whether it is connected now. None is told twice, and each disconnect names the
+        event of each charge point says whether it is connected now. No event is repeated, and each disconnect names the
         gateway and the remote address of a connection that was announced, and a later time.
 
         Args:
@@ -77,7 +77,6 @@ class Announced(Component):
             gone: ids of charge points that have connected since, and are not connected any more.
             since: when the first of them connected, in seconds since 1970 (`time.time`).
             timeout: how long the events may take.
-            alias: which server.
 
         Raises:
             UsageError: nobody listens.

@@ -30,9 +30,6 @@ class CountsKept(Component):
 
         The names of its metrics and the field of its health document are in the target profile (`http.counts`).
 
-        Args:
-            alias: which server.
-
         Returns:
             `processed` (messages by action), `invalid` (messages by error code), `connections`, `depth` (messages that
             wait, by the metrics), and by the health document `health_depth`, `reconnects` (how often Redis came back)
@@ -72,7 +69,6 @@ class CountsKept(Component):
             messages: what sending keywords returned.
             connections: how many charge points are connected, if that is to be compared.
             timeout: how long the numbers may take to be right.
-            alias: which server.
 
         Returns:
             `messages` (how many were counted) and `problems` (each number that differs, with both values).
@@ -117,7 +113,6 @@ class CountsKept(Component):
         Args:
             expected: how many messages wait on the request queue.
             timeout: how long the depths may take to be right.
-            alias: which server.
 
         Raises:
             LacksCapability: the target publishes no metrics.

@@ -48,9 +48,6 @@ class Endpoints(Component):
     def get_health(self, *, alias: str = "server") -> dict[str, Any]:
         """Returns the health document of the server.
 
-        Args:
-            alias: which server.
-
         Returns:
             The document as the server gives it, in the reference server's case with `status`, `redis` and `queue`.
 
@@ -72,7 +69,6 @@ class Endpoints(Component):
 
         Args:
             expected: `healthy` or `degraded`.
-            alias: which server.
 
         Raises:
             ExpectationFailed: it has another health.
@@ -97,8 +93,6 @@ class Endpoints(Component):
 
         Args:
             expected: `healthy` or `degraded`.
-            alias: which server.
-            timeout: the longest wait.
 
         Raises:
             WaitTimeout: it said something else until the end.
@@ -120,10 +114,6 @@ class Endpoints(Component):
 
         What it says of itself is not judged here, so that a server that always calls itself healthy is tested like
         others. That Redis is away is proven by the fault itself.
-
-        Args:
-            timeout: the longest wait.
-            alias: which server.
 
         Returns:
             Whether it said that it is degraded.
@@ -161,9 +151,6 @@ class Endpoints(Component):
         """Requests a charge point, a connector and a transaction that do not exist, and returns all answers other than
         404.
 
-        Args:
-            alias: which server.
-
         Returns:
             A sentence for each path of the profile (`http.resources`, else those in `state`) with another answer.
 
@@ -200,10 +187,6 @@ class Endpoints(Component):
         A server is ready when it reports that it is healthy. If its profile has no `http.health`, its ready check
         decides, and without one it is ready at once.
 
-        Args:
-            alias: which server.
-            timeout: the longest wait.
-
         Raises:
             WaitTimeout: it did not become so.
             ServiceError: it exited; the end of its output is shown.
@@ -224,7 +207,6 @@ class Endpoints(Component):
 
         Args:
             samples: how many times.
-            alias: which server.
 
         Returns:
             A dictionary with `samples`, and `min`, `median`, `p90`, `p95`, `p99` and `max` in milliseconds.
@@ -249,9 +231,6 @@ class Endpoints(Component):
     def get_metrics(self, *, alias: str = "server") -> dict[str, float]:
         """Returns all metrics of the server.
 
-        Args:
-            alias: which server.
-
         Returns:
             Name to value; a name has its labels in alphabetical order: `messages_total{action="Heartbeat"}`.
 
@@ -272,7 +251,6 @@ class Endpoints(Component):
 
         Args:
             name: the name.
-            alias: which server.
             default: the value of a metric that is not there; without it that is a failure. A counter with labels often
                 appears only when it is first counted.
             labels: labels that it must have. Where several fit, the sum of them is returned.
@@ -305,9 +283,6 @@ class Endpoints(Component):
     def get_processor_inspection(self, *, alias: str = "server") -> dict[str, Any]:
         """Returns the status of the server's processor.
 
-        Args:
-            alias: which server.
-
         Returns:
             For the reference server: `consumer`, `owner`, `in_flight`, `processed`, `invalid` (code to count),
             `last_error` and `reconnects`; with a sharded queue also `shards` (`count`, `owned`, `router`).
@@ -328,8 +303,6 @@ class Endpoints(Component):
 
         Args:
             count: how many.
-            alias: which server.
-            timeout: the longest wait.
 
         Returns:
             The numbers of the shards.

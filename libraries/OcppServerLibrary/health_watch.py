@@ -147,7 +147,6 @@ class HealthWatch(Component):
         Args:
             expected: `healthy` or `degraded`.
             at_least: the shortest time of the watch; the keyword waits for the rest of it.
-            alias: which server.
 
         Returns:
             A share in percent.
@@ -190,7 +189,6 @@ class HealthWatch(Component):
         Args:
             fault: what a keyword of FaultLibrary returned; it was there when watching began, and has ended.
             notice: how long, from the beginning of watching, the server may take to notice it.
-            alias: which server.
 
         Returns:
             A sentence for each wrong answer; if there was no answer at all in that time, one that says so, or that the

@@ -33,7 +33,6 @@ class StoredState(Component):
 
         Args:
             charge_point: its id.
-            alias: which server.
 
         Returns:
             Our field names to values: `vendor`, `model`, `serial`, `firmware`, `status`, `last_seen`, `is_online`,
@@ -60,7 +59,6 @@ class StoredState(Component):
             charge_point: the id of its charge point.
             connector: its number.
             evse: the number of its EVSE, in OCPP 2.0.1 and 2.1.
-            alias: which server.
 
         Returns:
             Our field names to values: `status`, `error_code` (1.6), `transaction_id`, `updated_at`; those that the
@@ -84,7 +82,6 @@ class StoredState(Component):
 
         Args:
             charge_point: its id.
-            alias: which server.
 
         Returns:
             A name of each attribute, such as `EVSE[a]@1:2.Power[L1] (Actual)` (component with its instance, EVSE and
@@ -113,7 +110,6 @@ class StoredState(Component):
             transaction: its id.
             charge_point: the id of its charge point; needed where charge points choose the ids of transactions (OCPP
                 2.0.1 and 2.1).
-            alias: which server.
 
         Returns:
             Our field names to values: `id`, `charge_point_id`, `connector_id`, `id_tag`, `start_time`, `stop_time`,
@@ -148,7 +144,6 @@ class StoredState(Component):
             transactions: their ids, or what `Get Started Transactions` of RedisQueueLibrary returned.
             charge_point: the id of their charge point; needed where charge points choose the ids of transactions (OCPP
                 2.0.1 and 2.1).
-            alias: which server.
 
         Returns:
             Those that are missing or have another status.
@@ -190,7 +185,6 @@ class StoredState(Component):
                 ChargePointLibrary.
             timeout: how long the state may take to be as computed.
             redis_url: where it is read from Redis, if not where the server has it from: its user may be allowed less.
-            alias: which server.
 
         Returns:
             `charge_points` and `transactions` (the numbers of compared records), `answers` and `differences` (the
@@ -229,7 +223,6 @@ class StoredState(Component):
         Args:
             histories: as `Compare State With The Model`.
             timeout: how long the state may take to be as computed.
-            alias: which server.
 
         Returns:
             As `Compare State With The Model`.

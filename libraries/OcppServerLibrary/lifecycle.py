@@ -49,7 +49,6 @@ class Lifecycle(Component):
         Args:
             redis_url: the Redis that it works with. With the run's external Redis the system is the user of the run's
                 `SYSTEM_REDIS_LOGIN` (`user:password`), if that is given, and not the user of the tests.
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
             alias: the name of this server in the other keywords.
             timeout: the longest wait until it listens; the profile's if not given.
             settings: environment variables on top of the profile's, in capitals, for example `LOG_LEVEL=debug`;
@@ -119,7 +118,6 @@ class Lifecycle(Component):
         """Waits until the server reports that it is ready.
 
         Args:
-            alias: which server.
             timeout: the longest wait; the profile's if not given.
 
         Raises:
@@ -139,7 +137,6 @@ class Lifecycle(Component):
         """Stops the server with SIGTERM, or its profile's `stop_signal`, and returns how long that took, in seconds.
 
         Args:
-            alias: which server.
             timeout: the longest wait; the profile's if not given. After that the server is killed, and the keyword
                 fails.
 
@@ -165,9 +162,6 @@ class Lifecycle(Component):
     def kill_server(self, *, alias: str = "server") -> None:
         """Ends the server at once (kill -9), paused or not, and returns when its port is closed.
 
-        Args:
-            alias: which server.
-
         Example:
         ```robotframework
         Kill Server
@@ -191,7 +185,6 @@ class Lifecycle(Component):
 
         Args:
             how: `graceful` (as `Stop Server`) or `kill` (kill -9).
-            alias: which server.
             timeout: the longest wait for its end, and until it listens; the profile's if not given.
 
         Returns:
@@ -218,9 +211,6 @@ class Lifecycle(Component):
     def pause_server(self, *, alias: str = "server") -> None:
         """Pauses the server (SIGSTOP); its connections stay open.
 
-        Args:
-            alias: which server.
-
         Example:
         ```robotframework
         Pause Server
@@ -234,10 +224,6 @@ class Lifecycle(Component):
     @keyword(tags=("server", "fault"))
     def resume_server(self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=5)) -> None:
         """Resumes a paused server (SIGCONT), and waits until its HTTP API answers.
-
-        Args:
-            alias: which server.
-            timeout: the longest wait for the answer.
 
         Example:
         ```robotframework
@@ -255,7 +241,6 @@ class Lifecycle(Component):
 
         Args:
             seen: an earlier observation; its first line follows the exit in the message.
-            alias: which server.
 
         Raises:
             ExpectationFailed: it has; the end of its output is shown.
@@ -274,9 +259,6 @@ class Lifecycle(Component):
         """Restarts the server if it has ended, waits until it is ready, and resets the crash counter.
 
         For setups: a test that brought the server down is not to take those behind it along.
-
-        Args:
-            alias: which server.
 
         Returns:
             Whether it had to be started.
@@ -325,7 +307,6 @@ class Lifecycle(Component):
 
         Args:
             in_all: whether events before the last `Ensure Server Is Running` count, too.
-            alias: which server.
 
         Example:
         ```robotframework
@@ -339,9 +320,6 @@ class Lifecycle(Component):
     @keyword(tags=("server", "getter", "diagnosis"))
     def get_last_words(self, *, alias: str = "server") -> str:
         """Returns the most informative output line about the server's last exit.
-
-        Args:
-            alias: which server.
 
         Returns:
             The line in which a panic or an exception is named, else the last one; empty if it wrote nothing.
@@ -366,7 +344,6 @@ class Lifecycle(Component):
 
         Args:
             status: the status that it should have, negative for a signal (-9 for kill -9); any if not given.
-            alias: which server.
             timeout: the longest wait for its end.
 
         Returns:
@@ -404,7 +381,6 @@ class Lifecycle(Component):
         Not needed at the end of a suite, where this happens by itself.
 
         Args:
-            alias: which server.
             missing_ok: whether it is all right that there is none, as in the teardown of a test that may have been
                 skipped before it started one.
 
@@ -424,7 +400,7 @@ class Lifecycle(Component):
     def remove_all_servers(self) -> None:
         """Ends every server that the running suite has started, and removes their logs; for a teardown.
 
-        Servers that the setup of a folder has started go on, since they are for all suites in it.
+        Servers that the setup of a folder has started keep running, since all suites in it use them.
 
         Example:
         ```robotframework
@@ -439,9 +415,6 @@ class Lifecycle(Component):
     def get_server_start_time(self, *, alias: str = "server") -> float:
         """Returns the seconds from the last start of the server until it reported its ports.
 
-        Args:
-            alias: which server.
-
         Example:
         ```robotframework
         ${seconds}    Get Server Start Time
@@ -454,7 +427,6 @@ class Lifecycle(Component):
         """Returns the base URL of the server's HTTP API, without a slash at the end.
 
         Args:
-            alias: which server.
             missing_ok: whether to return `None` for a server without an HTTP API.
 
         Example:
@@ -471,7 +443,6 @@ class Lifecycle(Component):
 
         Args:
             tls: whether the gateway speaks TLS; the URL begins with `wss:` then.
-            alias: which server.
 
         Raises:
             ServiceError: the server has not said on which port its gateway listens.
@@ -490,7 +461,6 @@ class Lifecycle(Component):
         """Returns the process id of the server, also after its end.
 
         Args:
-            alias: which server.
             missing_ok: whether `${None}` is returned when it runs in a container or was not started here; without, the
                 test is skipped then.
 

@@ -43,9 +43,6 @@ class Log(Component):
     def mark_server_log(self, *, alias: str = "server") -> int:
         """Returns the number of log records so far, for the `since` of the other keywords.
 
-        Args:
-            alias: which server.
-
         Example:
         ```robotframework
         ${mark}    Mark Server Log
@@ -60,7 +57,6 @@ class Log(Component):
         """Returns the log records that the server has written so far, of all its starts.
 
         Args:
-            alias: which server.
             since: only records behind this mark.
             fields: values that fields must have, equal as text; `${None}` for a field that is null or missing. The
                 names are `event`, `level`, `code`, `reason`, `charge_point_id`, `message_id` and so on, for every
@@ -97,7 +93,6 @@ class Log(Component):
 
         Args:
             expected: how many.
-            alias: which server.
             since: only records behind this mark.
             timeout: the longest wait for the last of them.
             fields: values that fields must have, as for `Get Server Log Records`.
@@ -132,9 +127,7 @@ class Log(Component):
         """Waits until the server has written a log record with these fields, and returns the first of them.
 
         Args:
-            alias: which server.
             since: only records behind this mark.
-            timeout: the longest wait.
             fields: values that fields must have, as for `Get Server Log Records`.
 
         Raises:
@@ -165,7 +158,6 @@ class Log(Component):
 
         Args:
             messages: the result of a sending keyword of RedisQueueLibrary; valid ones among them are left out.
-            alias: which server.
             since: only records behind this mark.
             timeout: the longest wait for the last record. Surplus ones that come later are not seen: check when the
                 work is done.
@@ -205,7 +197,6 @@ class Log(Component):
 
         Args:
             texts: the texts to look for.
-            alias: which server.
 
         Example:
         ```robotframework
@@ -230,8 +221,6 @@ class Log(Component):
         Args:
             texts: the texts to look for.
             before: how many such lines there were already, from `Count Lines Of Server Log`.
-            alias: which server.
-            timeout: the longest wait.
 
         Raises:
             ExpectationFailed: the server has ended by itself, without such a line.
@@ -263,7 +252,6 @@ class Log(Component):
         """Returns the last lines of the server's standard output and standard error.
 
         Args:
-            alias: which server.
             lines: how many lines of each.
 
         Example:

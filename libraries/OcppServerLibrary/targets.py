@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
+from ocpp_resilience.guardian import run_guarded
 from ocpp_resilience.profile import Capability, Trait, target_of_run
 from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.robot.library import Component, keyword
@@ -25,7 +26,6 @@ class Targets(Component):
         Args:
             capability: the capability, for example `metrics` or `processor inspection`; or a trait that follows from
                 the profile without a declaration, such as `waiting callers` or `gateway stand in`.
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             LacksCapability: the target does not have it; its requirements are not applicable.
@@ -43,9 +43,6 @@ class Targets(Component):
 
         That is so when it is started by a command, as a process of the test run, and supports several processors.
 
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
-
         Example:
         ```robotframework
         ${beside} =    Target Can Run Twice
@@ -59,9 +56,6 @@ class Targets(Component):
     @keyword(tags=("target", "getter"))
     def target_can_be_started(self, *, target: str | None = None) -> bool:
         """Returns whether the test starts the target and can stop it; false if the target is already running.
-
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
@@ -77,7 +71,6 @@ class Targets(Component):
 
         Args:
             capability: for example `state keys`; as for `Skip Unless Target Supports`.
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
@@ -89,9 +82,6 @@ class Targets(Component):
     @keyword(tags=("target", "getter"))
     def get_stop_timeout(self, *, target: str | None = None) -> float:
         """Returns how many seconds the target may take to end cleanly (`timeouts.stop` in its profile).
-
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
@@ -106,7 +96,6 @@ class Targets(Component):
 
         Args:
             key: the name in the profile, for example `correlation`.
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             UsageError: profiles have no key of this name.
@@ -175,9 +164,6 @@ class Targets(Component):
     def describe_target(self, *, target: str | None = None) -> dict[str, str]:
         """Returns the description of the system under test on the page, by field.
 
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
-
         Returns:
             `System`, its name and description; `Protocol`, its subprotocol; `Oracle`, the one that decides the expected
             answers to invalid messages; and `Commit`, if one is known: from the environment of a pipeline
@@ -202,9 +188,6 @@ class Targets(Component):
     @keyword(tags=("target", "getter", "security"))
     def get_token_setting(self, *, target: str | None = None) -> str:
         """Returns the setting of the target that holds the token of its API.
-
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             LacksCapability: the target has no `api_token`.
@@ -269,9 +252,6 @@ class Targets(Component):
 
         A target has a Redis when its address stands in the start command or the environment.
 
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
-
         Raises:
             LacksCapability: it has none; its requirements are not applicable.
             NotPossibleHere: the target runs already; its requirements are inconclusive.
@@ -291,9 +271,6 @@ class Targets(Component):
     @keyword(tags=("target",))
     def skip_unless_target_can_be_started(self, *, target: str | None = None) -> None:
         """Skips the test, with the reason, if the target is already running and cannot be given another Redis.
-
-        Args:
-            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             NotPossibleHere: the target runs already; its requirements are inconclusive.
@@ -318,7 +295,7 @@ def commit_of(folder: Path) -> str:
         return given[:40]
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = run_guarded(command, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -43,9 +43,6 @@ class Usage(Component):
     def get_server_memory(self, *, alias: str = "server") -> MemoryUse:
         """Returns the memory that the server holds: the resident set size of its process and of those under it.
 
-        Args:
-            alias: which server.
-
         Returns:
             A dictionary with `bytes`, the same in `mib`, and the number of `processes`.
 
@@ -70,7 +67,6 @@ class Usage(Component):
 
         Args:
             before: the result of `Get Server Memory`, after a warm-up.
-            alias: which server.
 
         Raises:
             ServiceError: it does not run.
@@ -94,7 +90,6 @@ class Usage(Component):
         Args:
             at_most: waits until there are no more than that, since closed connections take a moment.
             timeout: the longest wait; the records found by then are returned.
-            alias: which server.
 
         Raises:
             ServiceError: it does not run.
@@ -126,7 +121,6 @@ class Usage(Component):
 
         Args:
             count: how many.
-            alias: which server.
 
         Raises:
             NotPossibleHere: the system cannot limit another process, or it is not ours; the test is skipped.
@@ -147,7 +141,6 @@ class Usage(Component):
 
         Args:
             duration: how long.
-            alias: which server.
 
         Raises:
             ServiceError: it does not run, or exited meanwhile.
@@ -169,7 +162,7 @@ class Usage(Component):
     def start_watching_server_cpu(self, *, alias: str = "server") -> None:
         """Starts measuring processor time; `Get Watched Server CPU` returns the use since then.
 
-        Nothing runs in the background, so that other keywords can go on meanwhile.
+        Nothing runs in the background, so other keywords can be used meanwhile.
 
         Args:
             alias: which server. One that was watched already is watched anew.
@@ -191,7 +184,6 @@ class Usage(Component):
 
         Args:
             at_least: the shortest time of the watch; the keyword waits for the rest of it.
-            alias: which server.
 
         Raises:
             UsageError: it is not watched.

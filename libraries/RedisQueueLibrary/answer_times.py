@@ -31,7 +31,6 @@ class Timing(QueueComponent):
         Args:
             samples: how many.
             timeout: the longest wait for one of them.
-            alias: which queue.
 
         Returns:
             A dictionary with `samples`, and `min`, `median`, `p90`, `p95`, `p99` and `max` in milliseconds.
@@ -54,9 +53,6 @@ class Timing(QueueComponent):
     @keyword(tags=("queue", "measurement", "getter"))
     def get_time_since_last_message(self, *, alias: str = "queue") -> timedelta:
         """Returns the time since this run queued its last message.
-
-        Args:
-            alias: which queue.
 
         Raises:
             UsageError: it never queued anything.
@@ -87,9 +83,7 @@ class Timing(QueueComponent):
 
         Args:
             normal: the result of `Measure Answer Time` the disturbance.
-            timeout: the longest wait.
             samples: how many Heartbeats make one comparison.
-            alias: which queue.
 
         Returns:
             Seconds from the call to the beginning of the first series of Heartbeats with normal answer times.

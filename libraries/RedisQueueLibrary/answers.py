@@ -26,7 +26,6 @@ class Answers(QueueComponent):
 
         Args:
             charge_point: the charge point.
-            alias: which queue.
 
         Returns:
             Answers since this run first queued a message of this charge point; all of them if it never did.
@@ -58,7 +57,6 @@ class Answers(QueueComponent):
             charge_point: whose message it is.
             message_id: its message id.
             timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
-            alias: which queue.
 
         Returns:
             The answer: `kind.value` is CALLRESULT or CALLERROR, `payload` its fields, `code` and `description` those of
@@ -101,7 +99,6 @@ class Answers(QueueComponent):
         Args:
             message: the result of a sending keyword.
             timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
-            alias: which queue.
 
         Returns:
             The answer, as `Wait For Answer` returns it.
@@ -136,7 +133,6 @@ class Answers(QueueComponent):
             code: the error code that it has to have if the strict oracle decides (`oracle` in the target's profile);
                 any if not given.
             timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
-            alias: which queue.
 
         Returns:
             The answer, as `Wait For Answer` returns it.
@@ -175,7 +171,6 @@ class Answers(QueueComponent):
             charge_point: the charge point.
             count: how many; answers before this run's first message of this charge point do not count.
             timeout: the longest wait until there are this many; if not given, that of the target's profile.
-            alias: which queue.
 
         Returns:
             The answers, the oldest first.
@@ -206,7 +201,6 @@ class Answers(QueueComponent):
         Args:
             message: the result of a sending keyword.
             duration: how long to watch.
-            alias: which queue.
 
         Raises:
             ExpectationFailed: an answer arrived; shows it.

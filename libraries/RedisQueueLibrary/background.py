@@ -107,8 +107,6 @@ class Background(QueueComponent):
             over: from the first to the last.
             charge_points: how many new charge points they are of, or a list of ids; each gets its share.
             mix: the actions with their weights, as `{"Heartbeat": 8, "MeterValues": 2}`; Heartbeats if not given.
-            seed: of the random choices; chosen and logged if not given.
-            alias: which queue.
 
         Raises:
             UsageError: a number cannot be used, or messages are being queued there already.
@@ -149,7 +147,6 @@ class Background(QueueComponent):
 
         Args:
             timeout: the longest wait; nothing more is queued after it.
-            alias: which queue.
 
         Raises:
             UsageError: nothing was begun there.

@@ -121,7 +121,6 @@ class Connection(QueueComponent):
 
         Args:
             gateway_url: the result of `Get Gateway Url`.
-            alias: which queue.
 
         Example:
         ```robotframework
@@ -224,9 +223,6 @@ class Connection(QueueComponent):
 
         Not needed at the end of a suite, where this happens by itself.
 
-        Args:
-            alias: which queue.
-
         Raises:
             UsageError: it is not open.
 
@@ -263,9 +259,6 @@ class Connection(QueueComponent):
     def get_message_formats(self, *, alias: str = "queue") -> list[str]:
         """Returns the forms of messages that the target takes, as its profile says.
 
-        Args:
-            alias: which queue.
-
         Returns:
             `envelope`, `flat` or both, to be given as `format`; `frame` where WebSockets carry the messages.
 
@@ -301,7 +294,7 @@ class Connection(QueueComponent):
 
         Args:
             count: how many.
-            prefix: how they begin.
+            prefix: the text that they begin with.
 
         Raises:
             UsageError: with this prefix the ids would be invalid, or the count is below 1.

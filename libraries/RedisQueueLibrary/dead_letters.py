@@ -24,9 +24,6 @@ class DeadLetters(QueueComponent):
 
         A target without dead letters has such a place too; the keywords that read them skip the test then.
 
-        Args:
-            alias: which queue.
-
         Example:
         ```robotframework
         ${before}    Mark Dead Letters
@@ -53,7 +50,6 @@ class DeadLetters(QueueComponent):
             code: only those with this error code.
             raw_contains: only those whose message contains this text.
             since: only those after this mark.
-            alias: which queue.
 
         Returns:
             Dead letters with `received_at`, `code`, `reason`, `charge_point`, `message_id` and `raw`.
@@ -87,7 +83,6 @@ class DeadLetters(QueueComponent):
             code: count only those with this error code.
             raw_contains: count only those whose message contains this text.
             since: count only those after this mark.
-            alias: which queue.
 
         Raises:
             UsageError: the target has no dead letters.
@@ -124,7 +119,6 @@ class DeadLetters(QueueComponent):
             messages: the result of a sending keyword; valid ones among them are left out.
             since: only dead letters after this mark.
             timeout: the longest wait for the last one.
-            alias: which queue.
 
         Returns:
             A report with `messages`, `missing` and `extra` (numbers), `percent` (of the messages that have their dead
@@ -172,8 +166,6 @@ class DeadLetters(QueueComponent):
             code: with this error code, if the strict oracle decides (`oracle` in the target's profile).
             raw_contains: whose message contains this text.
             since: after this mark.
-            timeout: the longest wait.
-            alias: which queue.
 
         Returns:
             The newest such dead letter.

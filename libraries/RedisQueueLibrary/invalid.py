@@ -67,7 +67,6 @@ class InvalidMessageKeywords(QueueComponent):
 
         Args:
             case: one of those that `Load Invalid Messages` returned.
-            alias: which queue.
 
         Returns:
             The record; `answerable` and `expected_code` are those of the case.
@@ -125,7 +124,6 @@ class InvalidMessageKeywords(QueueComponent):
             valid_behind: whether a valid Heartbeat follows each case: of the same charge point, or of a new one where
                 the case names none.
             missing_ok: whether it is no matter that the target supports none of them; nothing is queued then.
-            alias: which queue.
 
         Returns:
             All messages in the order queued; `invalid` and `valid` are the two parts.
@@ -188,7 +186,6 @@ class InvalidMessageKeywords(QueueComponent):
                 OCPP version.
             requirement: take only the cases of this requirement.
             kind: take only the cases of this kind.
-            alias: which queue.
 
         Raises:
             UsageError: the file cannot be used, or has no such case.
@@ -218,7 +215,6 @@ class InvalidMessageKeywords(QueueComponent):
 
         Args:
             messages: the messages; valid ones among them are left out.
-            alias: which queue.
 
         Example:
         ```robotframework
@@ -285,10 +281,8 @@ class InvalidMessageKeywords(QueueComponent):
             count: how many invalid messages.
             valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one
                 before it, and one comes last.
-            charge_points: how many new charge points they are of, or a list of ids.
-            seed: of the random choices; chosen and logged if not given.
+            charge_points: how many new charge points send them, or a list of ids.
             max_message_bytes: the size limit of the system under test; some messages are just above it.
-            alias: which queue.
 
         Returns:
             All messages in the order queued; `invalid` and `valid` are the two parts, `codes` has the number of

@@ -46,9 +46,6 @@ class Judgement(QueueComponent):
     def get_message_history(self, *, alias: str = "queue") -> QueueHistory:
         """Returns the queued messages and their outcomes, for `State Should Equal The Model` of OcppServerLibrary.
 
-        Args:
-            alias: which queue.
-
         Returns:
             The history of the queue since it was opened, since its test data were removed, or since
             `Forget Message History`; it goes on with each message.
@@ -67,9 +64,6 @@ class Judgement(QueueComponent):
 
         The state of charge points that were used is not compared any more, when they are used again either.
 
-        Args:
-            alias: which queue.
-
         Example:
         ```robotframework
         Forget Message History
@@ -85,7 +79,6 @@ class Judgement(QueueComponent):
 
         Args:
             messages: the result of a sending keyword.
-            alias: which queue.
 
         Returns:
             A report with `summary` (one line), `answered_percent`, and the lists `answered`, `lost`, `answered_twice`,
@@ -127,7 +120,6 @@ class Judgement(QueueComponent):
             timeout: the longest wait until all are answered.
             settle: how long to watch afterwards for answers too many.
             refusals_allowed: whether a CALLERROR to a valid message counts as an answer.
-            alias: which queue.
 
         Returns:
             `messages`, `seconds` (from the acknowledgement of the first message until the last answer was seen),
@@ -172,7 +164,6 @@ class Judgement(QueueComponent):
             messages: what a sending keyword returned.
             timeout: the longest wait until all are answered.
             settle: how long to watch afterwards for answers too many.
-            alias: which queue.
 
         Returns:
             As `All Messages Should Be Answered`; `report` has the lists `lost`, `waiting`, `answered_twice` and others.
@@ -202,8 +193,6 @@ class Judgement(QueueComponent):
 
         Args:
             messages: what a sending keyword returned.
-            timeout: the longest wait.
-            alias: which queue.
 
         Returns:
             How many are answered.
@@ -240,7 +229,6 @@ class Judgement(QueueComponent):
             settle: how long to watch afterwards for answers too many.
             check_codes: whether the code must be the expected one, else any CALLERROR will do; by default the `oracle`
                 in the target's profile decides.
-            alias: which queue.
 
         Returns:
             As `All Messages Should Be Answered`.
@@ -280,7 +268,6 @@ class Judgement(QueueComponent):
 
         Args:
             messages: the result of a sending keyword.
-            alias: which queue.
 
         Returns:
             How many answers were looked at.

@@ -32,7 +32,6 @@ class LedgerKeywords(QueueComponent):
             file: the file to append to; if not given a new one, `evidence/ledger-<alias>-<n>.jsonl` in Robot's output
                 folder.
             seed: the seed of whatever chance there is in the run, kept in the file.
-            alias: which queue.
 
         Returns:
             The path of the file.
@@ -68,7 +67,6 @@ class LedgerKeywords(QueueComponent):
 
         Args:
             together_with: further files of ledgers, which have ended; all are judged as one history.
-            alias: which queue.
 
         Returns:
             The judgement, with `summary`, the counts `invoked`, `acknowledged`, `failed`, `undecided`, `recovered`, and

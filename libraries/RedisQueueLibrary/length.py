@@ -21,9 +21,6 @@ class Length(QueueComponent):
     def get_queue_length(self, *, alias: str = "queue") -> int:
         """Returns how many messages are queued.
 
-        Args:
-            alias: which queue.
-
         Example:
         ```robotframework
         Queue Message    Heartbeat
@@ -39,7 +36,6 @@ class Length(QueueComponent):
 
         Args:
             timeout: how long it may take until the queue is empty.
-            alias: which queue.
 
         Raises:
             WaitTimeout: it was not; the message says how many messages there are, and which is the oldest.
@@ -59,7 +55,6 @@ class Length(QueueComponent):
 
         Args:
             timeout: how long it may take until the queue is empty.
-            alias: which queue.
 
         Returns:
             Whether something had to be removed.
@@ -88,9 +83,6 @@ class Length(QueueComponent):
 
         For a server that was brought down by a message: it would take the same message again when it is started.
 
-        Args:
-            alias: which queue.
-
         Returns:
             How many messages that were.
 
@@ -112,10 +104,6 @@ class Length(QueueComponent):
     def wait_until_queue_is_empty(self, *, timeout: timedelta = timedelta(seconds=5), alias: str = "queue") -> float:
         """Waits until no message is queued, and returns the seconds that it took.
 
-        Args:
-            timeout: the longest wait.
-            alias: which queue.
-
         Raises:
             WaitTimeout: the queue was not empty in time; the message says how many messages there are, and which is the
                 oldest.
@@ -136,7 +124,6 @@ class Length(QueueComponent):
 
         Args:
             count: how many at most.
-            alias: which queue.
 
         Returns:
             Messages with `charge_point`, `message_id`, `action` (as far as they can be read) and `text`.

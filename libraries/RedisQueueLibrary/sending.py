@@ -30,17 +30,16 @@ class Sending(QueueComponent):
     ) -> SentMessage:
         """Queues one message and returns a record of it.
 
-        For the actions that charge points send, a valid payload is there by default: an action is enough. Any other
-        action gets an empty payload.
+        Actions of charge points have a valid payload by default, so that the action alone is enough. Any other action
+        gets an empty payload.
 
         Args:
-            action: the OCPP action. An action of OCPP 1.6 that the version calls otherwise is sent under the version's
+            action: the OCPP action. An action of OCPP 1.6 with another name in the tested version is sent under that
                 name: StartTransaction as TransactionEvent.
-            charge_point: whose message it is; a new one if not given.
+            charge_point: the id of the charge point that sends it; a new one if not given.
             format: `envelope` or `flat`; that of the queue if not given.
             message_id: its message id; a new one if not given.
             payload: the whole payload, in the place of the default one.
-            alias: which queue.
             fields: payload fields, in the place of the default ones or beside them.
 
         Returns:
@@ -87,7 +86,6 @@ class Sending(QueueComponent):
             actions: the OCPP actions, named as in `Queue Message`; each message has the default payload of its action.
             charge_point: whose messages they are; a new one if not given.
             format: `envelope` or `flat`; that of the queue if not given.
-            alias: which queue.
 
         Raises:
             UsageError: an action is a known one that is misspelt.
@@ -128,9 +126,8 @@ class Sending(QueueComponent):
         Args:
             size: bytes of the whole message, as it stands on the queue.
             valid: whether it has to be accepted; a larger one than the system takes has to be refused.
-            charge_point: whose message it is; a new one if not given.
+            charge_point: the id of the charge point that sends it; a new one if not given.
             format: `envelope` or `flat`; that of the queue if not given.
-            alias: which queue.
 
         Raises:
             UsageError: it is too small for a DataTransfer.
@@ -172,7 +169,6 @@ class Sending(QueueComponent):
 
         Args:
             message: the message; text is sent as UTF-8.
-            alias: which queue.
 
         Raises:
             QueueUnavailable: Redis did not acknowledge it.
@@ -194,7 +190,6 @@ class Sending(QueueComponent):
 
         Args:
             raw_messages: the messages; text is sent as UTF-8.
-            alias: which queue.
 
         Raises:
             QueueUnavailable: Redis did not acknowledge all of them; the message says how many.

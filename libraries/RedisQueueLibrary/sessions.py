@@ -38,7 +38,6 @@ class Sessions(QueueComponent):
 
         Args:
             charge_points: the ids to look for.
-            alias: which queue.
 
         Raises:
             LacksCapability: the target profile names no key of the registry.
@@ -62,7 +61,6 @@ class Sessions(QueueComponent):
         Args:
             charge_points: their ids.
             listed: whether they stay in the set of the connected ones, which does not expire.
-            alias: which queue.
 
         Raises:
             LacksCapability: the target profile names no key of the registry.
@@ -96,7 +94,6 @@ class Sessions(QueueComponent):
             charge_points: the ids of charge points that are gone.
             since: from when the time counts, such as `began` of a fault, RFC 3339 with zone; by default from now.
             timeout: the longest wait, from now.
-            alias: which queue.
 
         Returns:
             `seconds` and `ghosts`.
@@ -122,7 +119,7 @@ class Sessions(QueueComponent):
         timeout: timedelta = timedelta(seconds=60),
         alias: str = "queue",
     ) -> dict[str, EndedSessions]:
-        """Waits until the registry has no session of several groups of charge points, each with a time of its own.
+        """Waits until the registry has no session of several groups of charge points, and times each group.
 
         As `Wait For Sessions To End`, for charge points that are lost in several ways at once.
 
@@ -130,7 +127,6 @@ class Sessions(QueueComponent):
             groups: the ids of charge points that are gone, by the name of their group.
             since: from when the time counts, by the name of the group; by default from now.
             timeout: the longest wait for all, from now.
-            alias: which queue.
 
         Returns:
             `seconds` and `ghosts` of each group, by its name.

@@ -31,7 +31,6 @@ class Traces(QueueComponent):
 
         Args:
             timeout: the longest wait for messages that are being processed at this moment.
-            alias: which queue.
 
         Returns:
             How much was removed: `keys`, `messages`, `answers`, `dead_letters`; `left` are the foreign charge points.
@@ -63,7 +62,6 @@ class Traces(QueueComponent):
 
         Args:
             charge_points: their ids.
-            alias: which queue.
 
         Example:
         ```robotframework
@@ -82,7 +80,6 @@ class Traces(QueueComponent):
 
         Args:
             values: whether to remember the values too, so that a changed one is noticed.
-            alias: which queue.
 
         Example:
         ```robotframework
@@ -108,7 +105,6 @@ class Traces(QueueComponent):
             snapshot: the result of `Take Key Snapshot`. If it has values, these are compared too.
             ignore: further keys that do not count, as at `Keys Should Equal Snapshot`.
             timeout: how long keys may take to vanish.
-            alias: which queue.
 
         Returns:
             The lists `added`, `removed` and `changed`. Keys that the system keeps for itself, such as its counters, are
@@ -143,7 +139,6 @@ class Traces(QueueComponent):
             ignore: further keys that do not count: names in the target profile (`redis.keys`), such as `session`, and
                 patterns with `*` and `?`. Keys that the system keeps for itself, such as its counters, never count.
             timeout: how long keys with a lifetime may take to vanish.
-            alias: which queue.
 
         Raises:
             WaitTimeout: they differ; names the keys.

@@ -61,7 +61,6 @@ class Transactions(QueueComponent):
             id_tag: who charges.
             meter: the meter, in Wh.
             timeout: the longest wait for the answer; the one that the target's profile allows if not given.
-            alias: which queue.
 
         Returns:
             The transaction: `id` and `charge_point`; `Stop Queued Transaction` takes it.
@@ -99,7 +98,6 @@ class Transactions(QueueComponent):
             transaction: what `Start Queued Transaction` returned.
             meter: the meter, in Wh.
             timeout: the longest wait for the answer; the one that the target's profile allows if not given.
-            alias: which queue.
 
         Raises:
             ExpectationFailed: it was refused, or not answered in time.
@@ -119,7 +117,6 @@ class Transactions(QueueComponent):
 
         Args:
             messages: what a sending keyword returned.
-            alias: which queue.
 
         Returns:
             `id` and `charge_point` of each; the id is `None` where nobody knows it.

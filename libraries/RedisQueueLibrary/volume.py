@@ -45,10 +45,8 @@ class Volume(QueueComponent):
             mix: several actions with their weights, in place of `action`, as `{"Heartbeat": 8, "MeterValues": 2}`;
                 those that the target does not support are left out, and logged.
             order: `interleaved` (each charge point in turn), `blocked` (all of one, then of the next) or `shuffled`.
-            seed: of the random choices; chosen and logged if not given.
             format: `envelope` or `flat`; that of the queue if not given.
             allow_partial: accept that Redis acknowledges only a part; the record lists it.
-            alias: which queue.
 
         Raises:
             UsageError: a number cannot be used.
@@ -92,7 +90,6 @@ class Volume(QueueComponent):
         Args:
             charge_points: how many new charge points, or a list of ids; each has its share of each action.
             seed: of the texts; chosen and logged if not given.
-            alias: which queue.
 
         Raises:
             LacksCapability: the target supports no action; the test is skipped.
@@ -130,17 +127,15 @@ class Volume(QueueComponent):
     ) -> SentMessages:
         """Queues random charging sessions of every shape, and returns all messages when they are answered.
 
-        There are several connectors, starts that are sent again, readings in Wh and kWh, in any order, with other
+        The sessions have several connectors, repeated starts, readings in Wh and kWh, in any order, with other
         measurands among them, stops with and without reason and id tag, second stops, and stops and readings for
         transactions of others; in OCPP 2.x, events that come late, out of order, again, or never. In each round all
         charge points have several messages queued at once, of which some are about one record.
 
         Args:
             charge_points: how many new charge points, or a list of ids.
-            rounds: number of messages of each.
-            seed: decides everything; by chance if not given, and logged.
+            rounds: how many messages each charge point sends.
             timeout: the longest wait for the answers of a round.
-            alias: which queue.
 
         Raises:
             LacksCapability: the target has no transactions; the test is skipped.
@@ -212,7 +207,6 @@ class Volume(QueueComponent):
         Args:
             charge_points: how many new charge points, at least 2.
             timeout: the longest wait for the answers to the messages before.
-            alias: which queue.
 
         Raises:
             UsageError: one charge point has no neighbour.

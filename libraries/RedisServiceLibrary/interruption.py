@@ -23,9 +23,6 @@ class Interruption(Component):
 
         For the beginning of a test that does so, before it has begun anything else.
 
-        Args:
-            alias: which Redis.
-
         Raises:
             LacksCapability: it is external.
 
@@ -45,9 +42,6 @@ class Interruption(Component):
 
         Connections stay open, and new ones are accepted by the operating system; nothing is answered.
 
-        Args:
-            alias: which Redis.
-
         Example:
         ```robotframework
         Pause Redis
@@ -60,10 +54,6 @@ class Interruption(Component):
     @keyword(tags=("redis", "fault"))
     def resume_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=5)) -> None:
         """Resumes a paused Redis (SIGCONT), and waits until it answers PING.
-
-        Args:
-            alias: which Redis.
-            timeout: the longest wait for the answer.
 
         Example:
         ```robotframework

@@ -129,7 +129,6 @@ class Lifecycle(Component):
         `Start Redis` with the same alias starts it again with its port and data.
 
         Args:
-            alias: which Redis.
             timeout: the longest wait for its end; after that it is killed, and the keyword fails.
 
         Example:
@@ -146,9 +145,6 @@ class Lifecycle(Component):
         """Ends Redis at once (kill -9), paused or not, and returns when connections are refused.
 
         `Start Redis` with the same alias starts it again with its port and data.
-
-        Args:
-            alias: which Redis.
 
         Example:
         ```robotframework
@@ -172,7 +168,6 @@ class Lifecycle(Component):
 
         Args:
             how: `graceful` (SIGTERM) or `kill` (kill -9).
-            alias: which Redis.
             timeout: the longest wait for its end, and for its first answer.
 
         Example:
@@ -190,7 +185,6 @@ class Lifecycle(Component):
         Not needed at the end of a suite, where this happens by itself.
 
         Args:
-            alias: which Redis.
             missing_ok: accept that there is none, as in the teardown of a skipped test.
 
         Raises:

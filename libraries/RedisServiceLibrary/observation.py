@@ -26,10 +26,6 @@ class Observation(Component):
     def redis_should_be_running(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=5)) -> None:
         """Fails unless Redis answers PING.
 
-        Args:
-            alias: which Redis.
-            timeout: the longest wait for the answer.
-
         Raises:
             ExpectationFailed: there was no answer, or another one than PONG; the message shows it.
 
@@ -56,8 +52,7 @@ class Observation(Component):
         """Fails if Redis answers PING, even with an error.
 
         Args:
-            alias: which Redis.
-            timeout: the longest wait until it answers no more.
+            timeout: the longest wait until it stops answering.
 
         Raises:
             ExpectationFailed: it answered until the end.
@@ -77,7 +72,6 @@ class Observation(Component):
         """Returns the URL of Redis, for the server and the other libraries.
 
         Args:
-            alias: which Redis.
             database: the number of the database in the URL; without one, the target profile decides.
 
         Returns:
@@ -95,9 +89,6 @@ class Observation(Component):
     def get_redis_version(self, *, alias: str = "redis") -> str:
         """Returns product and version of Redis.
 
-        Args:
-            alias: which Redis.
-
         Returns:
             For example `valkey 9.1.2` or `redis 7.0.15`.
 
@@ -114,7 +105,6 @@ class Observation(Component):
         """Returns the last lines of the log of Redis, over all of its starts.
 
         Args:
-            alias: which Redis.
             lines: how many lines.
 
         Example:
@@ -134,7 +124,6 @@ class Observation(Component):
         Args:
             command: the command.
             arguments: its arguments.
-            alias: which Redis.
             timeout: the longest wait for the reply.
 
         Returns:
@@ -154,9 +143,6 @@ class Observation(Component):
     @keyword(tags=("redis", "diagnosis"))
     def get_refused_commands(self, *, alias: str = "redis") -> list[str]:
         """Returns what Redis has refused to its users since it started, as its ACL log says (`ACL LOG`).
-
-        Args:
-            alias: which Redis.
 
         Returns:
             A sentence for each kind of refusal, the latest first.

@@ -19,7 +19,6 @@ class ChargePoints(StateComponent):
 
         Args:
             charge_point: its id.
-            alias: which store.
             **fields: its fields: `vendor`, `model`, `serial`, `firmware`, `status`, `last_seen`, `is_online`,
                 `boot_time`, `firmware_status`, `diagnostics_status`, and `version`, that of the record to replace.
 
@@ -48,7 +47,6 @@ class ChargePoints(StateComponent):
 
         Args:
             charge_point: its id.
-            alias: which store.
 
         Returns:
             The record, with the fields named at `Save Charge Point`.
@@ -71,7 +69,6 @@ class ChargePoints(StateComponent):
 
         Args:
             charge_point: its id.
-            alias: which store.
             **fields: the fields to change, as at `Save Charge Point`.
 
         Returns:
@@ -95,7 +92,6 @@ class ChargePoints(StateComponent):
 
         Args:
             charge_point: its id.
-            alias: which store.
 
         Returns:
             Whether there was anything to delete.
@@ -118,7 +114,6 @@ class ChargePoints(StateComponent):
 
         Args:
             charge_points: their ids.
-            alias: which store.
 
         Returns:
             The records as they were written.
@@ -145,7 +140,6 @@ class ChargePoints(StateComponent):
 
         Args:
             records: the charge points.
-            alias: which store.
 
         Raises:
             ExpectationFailed: some are missing, listed twice or other than written; the message says how many, and
@@ -176,9 +170,6 @@ class ChargePoints(StateComponent):
     def list_charge_points(self, *, alias: str = "state") -> list[ChargePoint]:
         """Returns all charge points, by id.
 
-        Args:
-            alias: which store.
-
         Raises:
             StateFailure: one of them is corrupt, or the store refused it; the message begins with the error's name.
 
@@ -198,9 +189,7 @@ class ChargePoints(StateComponent):
         """Creates a connector of a charge point, or replaces it.
 
         Args:
-            charge_point: the charge point's id.
             connector: the connector's number.
-            alias: which store.
             **fields: its fields: `status`, `error_code`, `transaction_id` (a number in OCPP 1.6), `updated_at`, and
                 `version`, that of the record to replace.
 
@@ -225,9 +214,7 @@ class ChargePoints(StateComponent):
         """Returns a connector of a charge point.
 
         Args:
-            charge_point: the charge point's id.
             connector: the connector's number.
-            alias: which store.
 
         Raises:
             StateFailure: there is none, or the store refused it; the message begins with the name of the error.
@@ -248,9 +235,7 @@ class ChargePoints(StateComponent):
         """Changes fields of a connector; the others stay.
 
         Args:
-            charge_point: the charge point's id.
             connector: the connector's number.
-            alias: which store.
             **fields: the fields to change, as at `Save Connector`.
 
         Returns:
@@ -274,9 +259,7 @@ class ChargePoints(StateComponent):
         """Deletes a connector.
 
         Args:
-            charge_point: the charge point's id.
             connector: the connector's number.
-            alias: which store.
 
         Returns:
             Whether there was anything to delete.
@@ -295,10 +278,6 @@ class ChargePoints(StateComponent):
     @keyword(tags=("state", "connector", "getter"))
     def list_connectors(self, charge_point: str, *, alias: str = "state") -> dict[int | str, Connector]:
         """Returns the connectors of a charge point.
-
-        Args:
-            charge_point: the charge point's id.
-            alias: which store.
 
         Returns:
             Number to record, by number.

@@ -46,7 +46,6 @@ class Concurrency(StateComponent):
         Args:
             count: how many.
             charge_points: the charge points, which take turns.
-            alias: which store.
 
         Returns:
             The records as they were written.
@@ -72,7 +71,6 @@ class Concurrency(StateComponent):
 
         Args:
             records: the transactions.
-            alias: which store.
 
         Returns:
             The records as they were written.
@@ -113,7 +111,6 @@ class Concurrency(StateComponent):
         Args:
             status: `active` or `completed`.
             records: the transactions.
-            alias: which store.
 
         Returns:
             For each its id and its charge point, in words.
@@ -149,9 +146,8 @@ class Concurrency(StateComponent):
             transaction: its id.
             writers: how many write at the same time.
             updates: how many updates each of them makes.
-            programs: over how many stores, with connections of their own, the writers are spread; those of different
-                stores know nothing of each other, as if they were in different programs.
-            alias: which store.
+            programs: how many stores, each with its own connections, the writers use; those of different stores do
+                not coordinate, as in separate programs.
 
         Returns:
             `writers`, `acknowledged`, `visible` (updates that are in the record) and `seconds`.
@@ -193,7 +189,6 @@ class Concurrency(StateComponent):
             charge_points: the charge points.
             at_least: the keyword returns when this many records were acknowledged.
             timeout: the longest wait for that.
-            alias: which store.
 
         Raises:
             UsageError: writers are at work already.

@@ -19,10 +19,8 @@ class Configuration(StateComponent):
         """Replaces the whole configuration of a charge point.
 
         Args:
-            charge_point: the charge point's id.
             values: configuration key to its value.
             readonly: the keys that ChangeConfiguration may not change.
-            alias: which store.
 
         Returns:
             Key to record, as written.
@@ -50,9 +48,7 @@ class Configuration(StateComponent):
         """Replaces the configuration of a charge point by one of this many keys, every third of them read-only.
 
         Args:
-            charge_point: the charge point's id.
             keys: how many.
-            alias: which store.
 
         Returns:
             Key to record, as written.
@@ -78,10 +74,6 @@ class Configuration(StateComponent):
     def get_configuration(self, charge_point: str, *, alias: str = "state") -> dict[str, ConfigurationKey]:
         """Returns the whole configuration of a charge point.
 
-        Args:
-            charge_point: the charge point's id.
-            alias: which store.
-
         Returns:
             Key to record; a record has `value` and `readonly`.
 
@@ -102,9 +94,7 @@ class Configuration(StateComponent):
         """Returns one configuration key of a charge point.
 
         Args:
-            charge_point: the charge point's id.
             key: the configuration key.
-            alias: which store.
 
         Raises:
             StateFailure: there is none, or the store refused it; the message begins with the name of the error.
@@ -125,10 +115,8 @@ class Configuration(StateComponent):
         """Changes the value of one configuration key; the other keys stay.
 
         Args:
-            charge_point: the charge point's id.
             key: the configuration key.
             value: its new value.
-            alias: which store.
 
         Returns:
             The record as it was written.
@@ -151,9 +139,7 @@ class Configuration(StateComponent):
         """Deletes one configuration key.
 
         Args:
-            charge_point: the charge point's id.
             key: the configuration key.
-            alias: which store.
 
         Returns:
             Whether there was anything to delete.
@@ -173,10 +159,6 @@ class Configuration(StateComponent):
     def delete_configuration(self, charge_point: str, *, alias: str = "state") -> bool:
         """Deletes the whole configuration of a charge point.
 
-        Args:
-            charge_point: the charge point's id.
-            alias: which store.
-
         Returns:
             Whether there was anything to delete.
 
@@ -194,9 +176,6 @@ class Configuration(StateComponent):
     @keyword(tags=("state", "configuration", "getter"))
     def list_configurations(self, *, alias: str = "state") -> list[str]:
         """Returns the ids of the charge points that have a configuration.
-
-        Args:
-            alias: which store.
 
         Raises:
             StateFailure: the store refused it; the message begins with the name of the error.

@@ -77,7 +77,6 @@ class Connection(StateComponent):
         Not needed at the end of a suite, where this happens by itself.
 
         Args:
-            alias: which store.
             missing_ok: accept that it is not open, as in the teardown of a skipped test.
 
         Raises:

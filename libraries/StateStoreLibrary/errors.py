@@ -13,8 +13,9 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.robot.library import keyword
-from server.store.base import StateError, StateStore
+from server.store.base import StateError
 from server.store.models import ChargePoint, ConfigurationKey, Connector
+from server.store.redis_store import RedisStateStore
 from StateStoreLibrary.base import StateComponent
 from StateStoreLibrary.failures import StateErrorKind, StateFailure, kind_of
 from StateStoreLibrary.writers import transaction
@@ -45,7 +46,7 @@ class AttemptReport:
         return f"{len(self.worked)} worked, {len(self.errors)} failed ({', '.join(sorted(kinds))})"
 
 
-async def _attempt(store: StateStore, point: str, new_point: str, number: int) -> AttemptReport:
+async def _attempt(store: RedisStateStore, point: str, new_point: str, number: int) -> AttemptReport:
     many = {f"Key{each}": ConfigurationKey(value="1") for each in range(MANY)}
     operations: dict[str, Awaitable[Any]] = {
         "save charge point": store.save_charge_point(ChargePoint(id=new_point)),
@@ -121,7 +122,6 @@ class Errors(StateComponent):
             charge_point: a charge point that is there.
             new_charge_point: one that is not.
             transaction: the id of a transaction that is not there.
-            alias: which store.
 
         Returns:
             `errors` (operation to kind), `worked` (operations that did), `unnamed` (errors that do not name operation
@@ -146,7 +146,6 @@ class Errors(StateComponent):
 
         Args:
             charge_point: its id.
-            alias: which store.
 
         Returns:
             The key.

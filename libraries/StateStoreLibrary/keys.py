@@ -39,7 +39,6 @@ class KeyKeywords(StateComponent):
 
         Args:
             foreign: the keys that were there before the system was started; they are not held against it.
-            alias: which store.
 
         Returns:
             `count`, `undocumented`, `wrong_type` and `wrong_lifetime` (lists of text), and `names`, the documented
@@ -67,7 +66,6 @@ class KeyKeywords(StateComponent):
 
         Args:
             foreign: the keys that were there before the system was started; they are not held against it.
-            alias: which store.
 
         Raises:
             ExpectationFailed: it does; names the keys.
@@ -87,7 +85,6 @@ class KeyKeywords(StateComponent):
 
         Args:
             name: the key's name in the target profile, such as `responses`.
-            alias: which store.
             values: what stands for its placeholders.
 
         Raises:
@@ -113,7 +110,6 @@ class KeyKeywords(StateComponent):
         Args:
             name: the key's name in the target profile.
             lifetime: how long it has to live from now on.
-            alias: which store.
             values: what stands for its placeholders.
 
         Raises:
@@ -136,7 +132,6 @@ class KeyKeywords(StateComponent):
 
         Args:
             name: the key's name in the target profile.
-            alias: which store.
             values: what stands for its placeholders.
 
         Returns:
@@ -166,7 +161,6 @@ class KeyKeywords(StateComponent):
 
         Args:
             name: the key's name in the target profile.
-            alias: which store.
             values: what stands for its placeholders.
 
         Example:
@@ -185,9 +179,6 @@ class KeyKeywords(StateComponent):
     @keyword(tags=("state", "getter", "keys"))
     def find_partial_writes(self, *, alias: str = "state") -> list[str]:
         """Returns incomplete entries: records without index entries, and index entries without a record.
-
-        Args:
-            alias: which store.
 
         Returns:
             A sentence for each; empty if everything is whole.

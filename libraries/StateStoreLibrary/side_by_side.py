@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from robot.api import logger
 
 from ocpp_resilience.robot.library import keyword
-from server.store.base import StateNotFound, StateStore
+from server.store.base import StateNotFound
 from server.store.models import ChargePoint, ConfigurationKey
+from server.store.redis_store import RedisStateStore
 from StateStoreLibrary.base import StateComponent
 from StateStoreLibrary.session import StateSession
 from StateStoreLibrary.writers import WritersResult
@@ -23,7 +24,7 @@ async def count_in_keys(session: StateSession, point: str, *, programs: int, upd
     stores = [session.another_store(connections=2) for _ in range(programs)]
     began = monotonic()
 
-    async def write(number: int, store: StateStore) -> None:
+    async def write(number: int, store: RedisStateStore) -> None:
         saved, changed = f"Saved{number}", f"Changed{number}"
         await store.save_configuration_key(point, changed, ConfigurationKey(value="0"))
         for count in range(1, updates + 1):
@@ -76,7 +77,6 @@ class SideBySide(StateComponent):
             charge_point: whose configuration.
             programs: how many.
             updates: how often each writes each of its keys.
-            alias: which store.
 
         Returns:
             `writers`, `acknowledged`, `visible` (the sum of what stands in the keys, as much as was acknowledged if no
@@ -107,7 +107,6 @@ class SideBySide(StateComponent):
             charge_point: its id, of which something is kept. Its messages, which are to be processed meanwhile, must
                 not be boots: these tell a serial number.
             updates: how often.
-            alias: which store.
 
         Returns:
             `writers`, `acknowledged`, `visible` (what the serial number is in the end: as much as was acknowledged if

@@ -15,9 +15,6 @@ class Transactions(StateComponent):
     def new_transaction_id(self, *, alias: str = "state") -> int:
         """Returns a transaction id that no other transaction has or will have.
 
-        Args:
-            alias: which store.
-
         Raises:
             StateFailure: the store refused it; the message begins with the name of the error.
 
@@ -34,8 +31,6 @@ class Transactions(StateComponent):
         """Creates a transaction of a charge point, or replaces it.
 
         Args:
-            charge_point: the charge point's id.
-            alias: which store.
             **fields: its fields. `id` (a new one if not given), `connector_id` (1), `id_tag` (`TEST-TAG`), `start_time`
                 (now), `meter_start` (0), `meter_current` (as `meter_start`), `stop_time`, `meter_stop`, `status`
                 (`active` or `completed`), `reason`, and `version`, that of the record to replace.
@@ -75,7 +70,6 @@ class Transactions(StateComponent):
 
         Args:
             transaction: its id.
-            alias: which store.
 
         Raises:
             StateFailure: there is none, or the store refused it; the message begins with the name of the error.
@@ -95,7 +89,6 @@ class Transactions(StateComponent):
 
         Args:
             transaction: its id.
-            alias: which store.
             **fields: the fields to change, as at `Save Transaction`.
 
         Returns:
@@ -118,7 +111,6 @@ class Transactions(StateComponent):
 
         Args:
             transaction: its id.
-            alias: which store.
 
         Returns:
             Whether there was anything to delete.
@@ -143,7 +135,6 @@ class Transactions(StateComponent):
         Args:
             charge_point: whose transactions; those of all if not given.
             active: only those that run, or only those that do not; all if not given.
-            alias: which store.
 
         Raises:
             StateFailure: one of them is corrupt, or the store refused it; the message begins with the error's name.

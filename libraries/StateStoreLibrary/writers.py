@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from ocpp_resilience.errors import WaitTimeout
 from ocpp_resilience.text import counted, examples
-from server.store.base import StateError, StateStore
+from server.store.base import StateError
 from server.store.models import ChargePoint, ConfigurationKey, Transaction, TransactionStatus
+from server.store.redis_store import RedisStateStore
 from StateStoreLibrary.comparison import differences
 from StateStoreLibrary.failures import kind_of
 from StateStoreLibrary.session import CONNECTIONS, StateSession
@@ -77,12 +78,12 @@ def completed(record: Transaction) -> Transaction:
     )
 
 
-async def _open_connections(store: StateStore) -> None:
+async def _open_connections(store: RedisStateStore) -> None:
     """Opens the connections in advance: with thousands at once, opening them could exceed its time limit."""
     await asyncio.gather(*(store.new_transaction_id() for _ in range(CONNECTIONS)))
 
 
-async def save_at_once(store: StateStore, points: list[str]) -> list[ChargePoint]:
+async def save_at_once(store: RedisStateStore, points: list[str]) -> list[ChargePoint]:
     """Save these charge points concurrently."""
 
     async def save(point: str) -> ChargePoint:
@@ -92,7 +93,7 @@ async def save_at_once(store: StateStore, points: list[str]) -> list[ChargePoint
     return list(await asyncio.gather(*(save(point) for point in points)))
 
 
-async def start_at_once(store: StateStore, count: int, points: list[str]) -> list[Transaction]:
+async def start_at_once(store: RedisStateStore, count: int, points: list[str]) -> list[Transaction]:
     """Start this many transactions at the same time, the charge points taking turns."""
 
     async def start(index: int) -> Transaction:
@@ -102,7 +103,7 @@ async def start_at_once(store: StateStore, count: int, points: list[str]) -> lis
     return list(await asyncio.gather(*(start(index) for index in range(count))))
 
 
-async def complete_at_once(store: StateStore, records: list[Transaction]) -> list[Transaction]:
+async def complete_at_once(store: RedisStateStore, records: list[Transaction]) -> list[Transaction]:
     """Stop all of these transactions at the same time."""
     return list(await asyncio.gather(*(store.update_transaction(each.id, completed) for each in records)))
 
@@ -144,7 +145,7 @@ async def update_by_many(
     began, acknowledged = monotonic(), 0
     before = (await session.store.get_transaction(number)).meter_current
 
-    async def write(store: StateStore) -> None:
+    async def write(store: RedisStateStore) -> None:
         nonlocal acknowledged
         for _ in range(updates):
             await store.update_transaction(number, lambda known: replace(known, meter_current=known.meter_current + 1))
@@ -197,7 +198,7 @@ class Writing:
         points: the charge points to write to, one writer each.
     """
 
-    def __init__(self, store: StateStore, points: list[str]) -> None:
+    def __init__(self, store: RedisStateStore, points: list[str]) -> None:
         self._store = store
         self._points = points
         self._stopping = False

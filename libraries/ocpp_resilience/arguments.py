@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ocpp_resilience.text import did_you_mean, nearest
 
@@ -23,6 +23,17 @@ class Parser(argparse.ArgumentParser):
 
     wrong_use = WRONG_USE
     remedy = ""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, once every option and argument was seen to have a value: argparse takes an empty text for one."""
+        given = list(sys.argv[1:] if args is None else args)
+        for before, each in zip(["", *given], given, strict=False):
+            name, equals, value = each.partition("=")
+            if not each:
+                self.error(f"{before if before.startswith('-') else 'an argument'} has an empty value; give one")
+            if equals and not value and name in self.options():
+                self.error(f"{name} has an empty value; give one")
+        return super().parse_known_args(given, namespace)
 
     def error(self, message: str) -> NoReturn:
         """End with a message; the usage, which argparse prints before it, would hide it."""

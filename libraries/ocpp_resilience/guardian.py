@@ -17,9 +17,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, AnyStr, TypeVar
 
 import psutil
 
@@ -27,9 +27,10 @@ PREFIX = "resilience-"
 """Prefix of the folders that are checked for a living owner."""
 NOTE = ".owner.json"
 END_LIMIT = 5.0
+S = TypeVar("S", int, int | None)
 
 Owned = dict[str, Any]
-"""`{"process": id, "created": moment}` or `{"folder": path}`."""
+"""`{"process": id, "created": moment, "alone": whether it leads no group}` or `{"folder": path}`."""
 
 
 class Guardian:
@@ -41,10 +42,16 @@ class Guardian:
         self._owned: dict[str, Owned] = {}
         self._starter = os.getpid()
 
-    def add_process(self, pid: int) -> None:
-        """Guard a child that leads a process group of its own."""
+    def add_process(self, pid: int, *, alone: bool = False) -> None:
+        """Guard a child, and its process group, which it leads.
+
+        Args:
+            pid: its id.
+            alone: whether it is in the group of this interpreter, and ends its own children.
+        """
         with contextlib.suppress(psutil.Error):
-            self._tell(f"process {pid}", {"process": pid, "created": psutil.Process(pid).create_time()})
+            created = psutil.Process(pid).create_time()
+            self._tell(f"process {pid}", {"process": pid, "created": created, "alone": alone})
 
     def add_folder(self, folder: Path) -> None:
         """Guard a folder."""
@@ -166,11 +173,14 @@ def _where() -> str:
     return name
 
 
-def _end_group(pid: int, created: float) -> None:
+def _end_group(pid: int, created: float, *, alone: bool = False) -> None:
     """Kill a process, those below it, and its group, unless the id means another process by now."""
     try:
         process = psutil.Process(pid)
         if abs(process.create_time() - created) >= 1:
+            return
+        if alone:
+            process.kill()
             return
         below = process.children(recursive=True)
     except psutil.Error:  # the leader has ended; the id of a group is not given away while it has members
@@ -193,7 +203,7 @@ def watch(lines: Iterable[bytes]) -> None:
             owned[message["key"]] = message["owned"]
     for each in owned.values():
         if "process" in each:
-            _end_group(each["process"], each["created"])
+            _end_group(each["process"], each["created"], alone=each["alone"])
     for each in owned.values():
         if "folder" in each:
             shutil.rmtree(each["folder"], ignore_errors=True)
@@ -203,6 +213,61 @@ GUARDIAN = Guardian()
 """The guardian of this interpreter."""
 
 os.register_at_fork(after_in_child=GUARDIAN.forget)
+
+
+class GuardedProcess(subprocess.Popen[AnyStr]):
+    """A process that ends with this interpreter, also when that is killed.
+
+    Args:
+        command: program and arguments.
+        alone: whether it stays in the group of this interpreter, so that Ctrl-C in the terminal reaches it; its own
+            children are not ended then.
+        options: those of `subprocess.Popen`.
+    """
+
+    def __init__(self, command: Sequence[str], *, alone: bool = False, **options: Any) -> None:
+        super().__init__(command, start_new_session=not alone, **options)
+        self._guarded = True
+        GUARDIAN.add_process(self.pid, alone=alone)
+
+    def poll(self) -> int | None:
+        """Its exit status; `None` while it runs."""
+        return self._forget(super().poll())
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, and return its exit status."""
+        return self._forget(super().wait(timeout))
+
+    def _forget(self, status: S) -> S:
+        if status is not None and self._guarded:
+            self._guarded = False
+            GUARDIAN.remove_process(self.pid)
+        return status
+
+
+def run_guarded(
+    command: Sequence[str], *, timeout: float | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, as `subprocess.run` does; it ends with this interpreter, also when that is killed.
+
+    Args:
+        command: program and arguments.
+        timeout: the longest that it may take, in seconds; it is killed then.
+        env: its variables; those of this process if not given.
+
+    Raises:
+        OSError: it could not be started.
+        TimeoutExpired: it took too long.
+    """
+    with GuardedProcess[str](
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 if __name__ == "__main__":

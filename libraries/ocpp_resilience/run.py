@@ -24,6 +24,7 @@ from robot.errors import DataError
 from ocpp_resilience.arguments import Parser
 from ocpp_resilience.errors import ResilienceError, UsageError
 from ocpp_resilience.evidence.requirements import load
+from ocpp_resilience.guardian import GuardedProcess, run_guarded
 from ocpp_resilience.json_lines import no_place_for
 from ocpp_resilience.live import LiveServer
 from ocpp_resilience.live.server import announce
@@ -101,7 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--summary", type=Path, metavar="FILE", help="add a summary in Markdown to this file")
     parser.add_argument("--live", action="store_true", help="show the run on a page on 127.0.0.1 while it goes on")
     parser.add_argument("--release", action="store_true", help="full soak and all repetitions, for a decision")
-    parser.add_argument("--target", metavar="PROFILE", help="name or path of the profile; the bundled server")
+    parser.add_argument(
+        "--target", metavar="PROFILE", help="name or path of the profile; that of the bundled server if not given"
+    )
     parser.add_argument(
         "--protocol",
         metavar="VERSION",
@@ -304,7 +307,7 @@ class Run:
         if self._live is not None:
             self._live.follow(folder)
             command += self._live.robot_options
-        process = subprocess.Popen([*command, *map(str, self._suites)], env=self._environment)
+        process = GuardedProcess[bytes]([*command, *map(str, self._suites)], alone=True, env=self._environment)
 
         def forward(number: int, _frame: object) -> None:
             # Ctrl-C in a terminal reaches the whole process group; a second signal would end robot at once.
@@ -344,7 +347,7 @@ def _kept_from_deciding(report: Report) -> list[str]:
 def _rebot(*arguments: str) -> None:
     """Write results again."""
     command = [sys.executable, "-m", "robot.rebot", "--report", "NONE", "--nostatusrc", *arguments]
-    subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+    sys.stderr.write(run_guarded(command).stderr)
 
 
 if __name__ == "__main__":

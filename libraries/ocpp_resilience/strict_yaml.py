@@ -1,6 +1,7 @@
 """YAML as the files of this library are written: safe, and without what YAML would silently take for something else.
 
-No key stands twice, of which YAML would take the last, and a number has one meaning: `017` is not 15, `1:30` not 90.
+No key stands twice, of which YAML would take the last, none stands without a value, and a number has one meaning: `017`
+is not 15, `1:30` not 90.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class _NoSurprises:
     """The rules, for a loader."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, once every key was seen to be text and there only once."""
+        """The mapping, once every key was seen to be text, there only once, and with a value."""
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
                     problem="the name of a field has to be text", problem_mark=key.start_mark
@@ -40,6 +41,11 @@ class _NoSurprises:
                     problem=f"field '{key.value}' occurs twice", problem_mark=key.start_mark
                 )
             seen.add(key.value)
+            if isinstance(value, yaml.ScalarNode) and not value.value and value.tag.endswith(":null"):
+                raise yaml.constructor.ConstructorError(
+                    problem=f"field '{key.value}' has no value; give it one, write null for none, or remove the line",
+                    problem_mark=key.start_mark,
+                )
         found: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
         return found
 

@@ -27,8 +27,9 @@ from server.ocpp.schemas import complaint
 from server.processor.processor import Processor
 from server.processor.shards import ShardedProcessor
 from server.redis.link import RedisLink
-from server.store.base import CorruptState, StateConflict, StateError, StateNotFound, StateStore, StateTooLarge
+from server.store.base import CorruptState, StateConflict, StateError, StateNotFound, StateTooLarge
 from server.store.keys import Keys
+from server.store.redis_store import RedisStateStore
 
 T = TypeVar("T")
 Schema = dict[str, Any]
@@ -74,7 +75,7 @@ class Parts(NamedTuple):
     keys: Keys
     processor: Processor | ShardedProcessor | None
     metrics: Metrics
-    store: StateStore
+    store: RedisStateStore
     commands: Commands
 
 

@@ -1,6 +1,6 @@
-"""The interface of a state store, whatever its backend, and its errors.
+"""The errors of a state store.
 
-Every method raises a `StateError` that names key and operation. Its type decides the next step:
+Every method of it raises a `StateError` that names key and operation. Its type decides the next step:
 
 - `StateUnavailable`: the store cannot be reached or takes no commands. Nothing was written, unless the connection broke
   in the middle: read before trying again.
@@ -14,11 +14,7 @@ Every method raises a `StateError` that names key and operation. Its type decide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
-
 from server.errors import CorruptState, StateError
-from server.store.models import ChargePoint, ConfigurationKey, Connector, Transaction, Variable
 
 __all__ = [
     "CorruptState",
@@ -27,7 +23,6 @@ __all__ = [
     "StateNotFound",
     "StateOutOfMemory",
     "StateReadOnly",
-    "StateStore",
     "StateTimeout",
     "StateTooLarge",
     "StateUnavailable",
@@ -73,109 +68,3 @@ class StateTooLarge(StateError):
         super().__init__(key, f"{size} bytes are over the limit of {limit}", operation)
         self.size = size
         self.limit = limit
-
-
-class StateStore(Protocol):
-    """Charge points, connectors, transactions and configuration; safe for any number of concurrent users.
-
-    `get_…` raises `StateNotFound` where there is nothing. `save_…` creates a record, or replaces one that still has the
-    version that the given record carries (`StateConflict` otherwise), and returns the record as written, its version
-    one higher. `update_…` reads, applies a function to the record and writes; it starts again when somebody else was
-    quicker, so no update is lost. The function may be called several times and must do nothing else. `delete_…` removes
-    everything that hangs on the record and says whether there was anything.
-    """
-
-    async def get_charge_point(self, charge_point_id: str) -> ChargePoint:
-        """Read a charge point."""
-
-    async def save_charge_point(self, record: ChargePoint) -> ChargePoint:
-        """Create or replace a charge point."""
-
-    async def update_charge_point(
-        self, charge_point_id: str, function: Callable[[ChargePoint], ChargePoint]
-    ) -> ChargePoint:
-        """Change a charge point."""
-
-    async def delete_charge_point(self, charge_point_id: str) -> bool:
-        """Remove a charge point, its connectors, its transactions and its configuration."""
-
-    async def list_charge_points(self, *, problems: list[CorruptState] | None = None) -> list[ChargePoint]:
-        """Every charge point, by id; corrupt ones are added to `problems`, or raised without that argument."""
-
-    async def get_connector(self, charge_point_id: str, connector_id: int | str) -> Connector:
-        """Read a connector."""
-
-    async def save_connector(self, charge_point_id: str, connector_id: int | str, record: Connector) -> Connector:
-        """Create or replace a connector."""
-
-    async def update_connector(
-        self, charge_point_id: str, connector_id: int | str, function: Callable[[Connector], Connector]
-    ) -> Connector:
-        """Change a connector."""
-
-    async def delete_connector(self, charge_point_id: str, connector_id: int | str) -> bool:
-        """Remove a connector."""
-
-    async def list_connectors(
-        self, charge_point_id: str, *, problems: list[CorruptState] | None = None
-    ) -> dict[int | str, Connector]:
-        """A charge point's connectors by their id, in order; corrupt ones as with `list_charge_points`."""
-
-    async def new_transaction_id(self) -> int:
-        """An id that no other transaction has or will have."""
-
-    async def get_transaction(self, transaction_id: int | str, charge_point_id: str = "") -> Transaction:
-        """Read a transaction; an id that is text needs its charge point, here and below."""
-
-    async def save_transaction(self, record: Transaction) -> Transaction:
-        """Create or replace a transaction, and keep the indexes."""
-
-    async def update_transaction(
-        self, transaction_id: int | str, function: Callable[[Transaction], Transaction], charge_point_id: str = ""
-    ) -> Transaction:
-        """Change a transaction, and keep the indexes; its id and charge point stay."""
-
-    async def delete_transaction(self, transaction_id: int | str, charge_point_id: str = "") -> bool:
-        """Remove a transaction."""
-
-    async def list_transactions(
-        self,
-        charge_point_id: str | None = None,
-        *,
-        active: bool | None = None,
-        problems: list[CorruptState] | None = None,
-    ) -> list[Transaction]:
-        """Transactions, of one charge point or all, oldest start first; only the active ones, or only the others."""
-
-    async def get_variables(
-        self, charge_point_id: str, *, problems: list[CorruptState] | None = None
-    ) -> dict[str, Variable]:
-        """Read the device model of a charge point; corrupt attributes as with `list_charge_points`."""
-
-    async def get_configuration(
-        self, charge_point_id: str, *, problems: list[CorruptState] | None = None
-    ) -> dict[str, ConfigurationKey]:
-        """Read the whole configuration of a charge point; corrupt keys as with `list_charge_points`."""
-
-    async def save_configuration(self, charge_point_id: str, record: Mapping[str, ConfigurationKey]) -> None:
-        """Replace the whole configuration of a charge point; an empty one removes it."""
-
-    async def get_configuration_key(self, charge_point_id: str, key: str) -> ConfigurationKey:
-        """Read one configuration key."""
-
-    async def save_configuration_key(self, charge_point_id: str, key: str, record: ConfigurationKey) -> None:
-        """Write one configuration key, whether or not it was there; the others stay."""
-
-    async def update_configuration_key(
-        self, charge_point_id: str, key: str, function: Callable[[ConfigurationKey], ConfigurationKey]
-    ) -> ConfigurationKey:
-        """Change one configuration key."""
-
-    async def delete_configuration_key(self, charge_point_id: str, key: str) -> bool:
-        """Remove one configuration key."""
-
-    async def delete_configuration(self, charge_point_id: str) -> bool:
-        """Remove the whole configuration of a charge point."""
-
-    async def list_configurations(self) -> list[str]:
-        """Ids of the charge points that have a configuration."""

@@ -195,7 +195,13 @@ class _Work(NamedTuple):
 
 
 class RedisStateStore:
-    """A `StateStore` in Redis; `StateStore` documents the methods and their errors.
+    """Charge points, connectors, transactions and configuration in Redis; safe for any number of concurrent users.
+
+    `get_…` raises `StateNotFound` where there is nothing. `save_…` creates a record, or replaces one that still has the
+    version that the given record carries (`StateConflict` otherwise), and returns the record as written, its version
+    one higher. `update_…` reads, applies a function to the record and writes; it starts again when somebody else was
+    quicker, so no update is lost. The function may be called several times and must do nothing else. `delete_…` removes
+    everything that hangs on the record and says whether there was anything.
 
     Args:
         client: connections to Redis that hand out bytes; the caller closes them.
@@ -291,7 +297,7 @@ class RedisStateStore:
         return bool(_removed(reply, operation))
 
     async def list_charge_points(self, *, problems: list[CorruptState] | None = None) -> list[ChargePoint]:
-        """Every charge point, by id."""
+        """Every charge point, by id; corrupt ones are added to `problems`, or raised without that argument."""
         ids = await self._members(self._keys.charge_points, "list charge points", problems)
         found = await self._all(
             {self._keys.charge_point(each): each for each in sorted(ids)}, ChargePoint, "list charge points", problems
@@ -331,7 +337,7 @@ class RedisStateStore:
     async def list_connectors(
         self, charge_point_id: str, *, problems: list[CorruptState] | None = None
     ) -> dict[int | str, Connector]:
-        """A charge point's connectors by their id, in order."""
+        """A charge point's connectors by their id, in order; corrupt ones as with `list_charge_points`."""
         index = self._keys.connectors(_usable(charge_point_id))
         members = await self._members(index, "list connectors", problems)
         ids: list[int | str] = []
@@ -423,7 +429,7 @@ class RedisStateStore:
         active: bool | None = None,
         problems: list[CorruptState] | None = None,
     ) -> list[Transaction]:
-        """Transactions, of one charge point or all, oldest start first."""
+        """Transactions, of one charge point or all, oldest start first; only the active ones, or only the others."""
         operation = "list transactions"
         owners = [_usable(charge_point_id)] if charge_point_id is not None else None
         if owners is None:
@@ -489,7 +495,7 @@ class RedisStateStore:
     async def get_variables(
         self, charge_point_id: str, *, problems: list[CorruptState] | None = None
     ) -> dict[str, Variable]:
-        """Read the device model of a charge point."""
+        """Read the device model of a charge point; corrupt attributes as with `list_charge_points`."""
         return await self._hash(self._keys.variables(_usable(charge_point_id)), Variable, problems)
 
     # --- configuration ------------------------------------------------------------------------------------------------
@@ -497,7 +503,7 @@ class RedisStateStore:
     async def get_configuration(
         self, charge_point_id: str, *, problems: list[CorruptState] | None = None
     ) -> dict[str, ConfigurationKey]:
-        """Read the whole configuration of a charge point."""
+        """Read the whole configuration of a charge point; corrupt keys as with `list_charge_points`."""
         return await self._hash(self._keys.configuration(_usable(charge_point_id)), ConfigurationKey, problems)
 
     async def save_configuration(self, charge_point_id: str, record: Mapping[str, ConfigurationKey]) -> None:

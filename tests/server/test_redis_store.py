@@ -35,7 +35,6 @@ from server.store.base import (
     StateNotFound,
     StateOutOfMemory,
     StateReadOnly,
-    StateStore,
     StateTimeout,
     StateTooLarge,
     StateUnavailable,
@@ -95,11 +94,6 @@ async def open_store() -> AsyncIterator[OpenStore]:
 @pytest.fixture
 async def store(redis_url: str, open_store: OpenStore) -> RedisStateStore:
     return open_store(redis_url)
-
-
-async def test_it_is_a_state_store(store: RedisStateStore) -> None:
-    typed: StateStore = store
-    assert typed
 
 
 class TestChargePoints:

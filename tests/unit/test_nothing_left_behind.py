@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import socket
@@ -232,3 +233,114 @@ def test_a_child_that_has_ended_is_not_guarded_any_more() -> None:
     finally:
         child.close()
     assert f"folder {child.directory}" not in guardian.GUARDIAN._owned
+
+
+MEASURING = """
+from ocpp_resilience.correlation.direct import start_measuring_memory
+started = start_measuring_memory(100_000)
+print(flush=True)
+time.sleep(600)
+"""
+FLOODING = """
+from ocpp_resilience.load.flood import Flood, FloodPlan
+silent = socket.create_server(("127.0.0.1", 0))
+print(flush=True)
+Flood(FloodPlan(urls=[f"ws://127.0.0.1:{silent.getsockname()[1]}/CP"], subprotocol="ocpp1.6", frame="", seconds=1))
+"""
+ONE_COMMAND = f"""
+from ocpp_resilience.guardian import run_guarded
+print(flush=True)
+run_guarded([sys.executable, "-c", {CHILD!r}])
+"""
+
+
+@pytest.mark.parametrize("then", [MEASURING, FLOODING, ONE_COMMAND], ids=["correlation manager", "flood", "command"])
+def test_a_child_process_that_stands_still_ends_with_a_killed_interpreter(then: str) -> None:
+    made = subprocess.Popen(
+        [sys.executable, "-c", f"import socket, sys, time{then}"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    started: list[psutil.Process] = []
+
+    def guarded() -> bool | None:
+        started[:] = psutil.Process(made.pid).children()
+        return (any(is_guardian(each) for each in started) and len(started) > 1) or None
+
+    with made:
+        try:
+            assert made.stdout is not None
+            made.stdout.readline()
+            wait_until(guarded, timeout=PATIENCE, failure=lambda: f"guarded: {[each.cmdline() for each in started]}")
+            for each in started:
+                if not is_guardian(each):
+                    each.suspend()  # so that it cannot end by itself
+            made.kill()
+            made.wait()
+            wait_until_gone(started)
+        finally:
+            made.kill()
+            for each in running(started):
+                each.kill()
+
+
+RUN_SUITE = """*** Settings ***
+Library    OperatingSystem
+Library    RedisServiceLibrary
+
+
+*** Test Cases ***
+Redis Runs
+    Start Redis
+    Create File    %{TMPDIR}/ready
+    Sleep    10 minutes
+"""
+
+
+def test_robot_and_what_it_started_end_with_a_killed_run(tmp_path: Path, folder: Path) -> None:
+    """`ocpp-resilience run` is killed, not robot: a pipeline that is cancelled kills the process that it started."""
+    (tmp_path / "suite.robot").write_text(RUN_SUITE)
+    command = [sys.executable, "-m", "ocpp_resilience.run", "--outputdir", str(tmp_path / "out"), "suite.robot"]
+    with (tmp_path / "console.txt").open("wb") as console:
+        made = subprocess.Popen(
+            command, cwd=tmp_path, stdout=console, stderr=console, env=os.environ | {"TMPDIR": str(folder)}
+        )
+    processes: list[psutil.Process] = []
+    try:
+        wait_until(
+            lambda: (folder / "ready").exists() or (made.poll() is not None) or None,
+            timeout=PATIENCE,
+            failure=(tmp_path / "console.txt").read_text,
+        )
+        assert made.poll() is None, (tmp_path / "console.txt").read_text()
+        processes = under(made)
+        assert any("robot" in each.cmdline() for each in processes)
+        made.kill()
+        made.wait()
+        wait_until_gone(processes)
+        assert list(folder.glob(f"{guardian.PREFIX}*")) == []
+    finally:
+        made.kill()
+        made.wait()
+        for each in running(processes):
+            each.kill()
+
+
+LIBRARIES = Path(guardian.__file__).parents[1]
+
+
+def test_processes_are_started_where_they_are_guarded() -> None:
+    """`Popen` and `run` of `subprocess` occur in two modules only: what is started elsewhere is guarded, too."""
+    starts = {"Popen", "run", "call", "check_call", "check_output", "getoutput", "getstatusoutput"}
+    starts |= {"system", "popen", "fork", "forkpty", "posix_spawn", "posix_spawnp", "Process"}
+    starts |= {"create_subprocess_exec", "create_subprocess_shell", "open_process", "run_process"}
+    owners = {"subprocess", "os", "multiprocessing", "asyncio", "anyio"}
+    found = {
+        str(file.relative_to(LIBRARIES))
+        for file in LIBRARIES.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in owners
+        and node.func.attr in starts - ({"run"} if node.func.value.id in {"asyncio", "anyio"} else set())
+    }
+    assert found == {"ocpp_resilience/guardian.py", "ocpp_resilience/processes.py"}

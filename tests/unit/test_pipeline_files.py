@@ -10,6 +10,7 @@ import pytest
 from child_runs import report_of, run, write_suite
 from test_run import decide, own_suite
 
+from ocpp_resilience import cli
 from ocpp_resilience.json_lines import keep_newest
 
 MISSED = "Requirement Should Be Met    R99.1    leaks    2"
@@ -203,14 +204,24 @@ def test_the_main_figures_are_those_of_the_requirements_file(tmp_path: Path) -> 
     assert '<a href="#R99.1">Drops</a><b>0 frames</b><small>required = 0 frames</small>' in page
 
 
-@pytest.mark.parametrize("value", ["R99.2 leaks", "R99.1", "7"])
-def test_a_headline_that_is_no_value_of_the_file_is_refused(tmp_path: Path, value: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("R99.2 leaks", "expected a requirement of this file and the name of a value, such as R99.1 leaks"),
+        ("7", "expected a requirement of this file and the name of a value, such as R99.1 leaks"),
+        ("R99.1", "R99.1 needs the name of a value behind it (allowed: leaks;"),
+        ("'R99.1 '", "R99.1 needs the name of a value behind it (allowed: leaks;"),
+        ("R99.1 leakz", "R99.1 has no value 'leakz' (allowed: leaks;"),
+        ("R99.1  leaks", "R99.1 has no value ' leaks' (allowed: leaks;"),
+    ],
+)
+def test_a_headline_that_is_no_value_of_the_file_is_refused(tmp_path: Path, value: str, problem: str) -> None:
     own_suite(tmp_path, MET)
     text = (tmp_path / "own.yaml").read_text()
     (tmp_path / "own.yaml").write_text(f"headline:\n  Drops: {value}\n{text}")
     done = decide(tmp_path, "own.robot")
     assert done.returncode == 3
-    assert "own.yaml, line 2: headline 'Drops': expected a requirement of this file" in done.stdout
+    assert f"own.yaml, line 2: headline 'Drops': {problem}" in done.stdout
 
 
 def test_own_requirements_stand_alone_or_with_those_of_the_project_that_a_tag_names(tmp_path: Path) -> None:
@@ -241,3 +252,27 @@ def test_percentiles_of_a_test_are_on_the_page(tmp_path: Path) -> None:
     decide(tmp_path, "own.robot")
     [requirement] = report_of(tmp_path).requirements
     assert (requirement.thresholds[0].measured, requirement.verdict) == (97, "met")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--target", ""], "--target has an empty value; give one"),
+        (["run", "--redis-url="], "--redis-url has an empty value; give one"),
+        (["run", ""], "an argument has an empty value; give one"),
+        (["check", "check", "reference", "--only", ""], "--only has an empty value; give one"),
+        (
+            ["report", "output.xml", "--although", "It rains."],
+            "--although gives the reason for --accept, which is miss",
+        ),
+        (["report", "output.xml", "--known", "none.yaml"], "--known none.yaml: there is no such file"),
+        (["report", "output.xml", "--evidence", "none"], "--evidence none: there is no such folder"),
+    ],
+)
+def test_an_option_without_a_value_is_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code in {2, 3}
+    assert message in capsys.readouterr().err

@@ -110,6 +110,43 @@ MISTAKES = {
     "second document": ("capabilities", "---\ncapabilities", "expected a single document in the stream, but found an"),
     "unknown alias": ("name: other", "name: *other", "found undefined alias 'other'"),
     "tag": ("name: other", "name: !!python/name:os.system", "could not determine a constructor for the tag"),
+    "no value": (
+        "  health: /up",
+        "  health:",
+        "field 'health' has no value; give it one, write null for none, or remov",
+    ),
+    "empty text": ("healthy: fine", "healthy: ''", "field 'http.healthy' is '' (allowed: text that is not empty)"),
+    "blank text in a list": (
+        "redis:\n",
+        "commands: {not_sent: [gone, ' ']}\nredis:\n",
+        "field 'commands.not_sent[1]' is ' ' (allowed: text that is not empty)",
+    ),
+    "unknown command": (
+        "redis:\n",
+        "commands: {requests: {Rest: {path: /reset}}}\nredis:\n",
+        "field 'commands.requests.Rest' is no command of OCPP (allowed: CancelReservation, ",
+    ),
+    "unknown status": (
+        "behaviour:\n",
+        "behaviour:\n  authorization: [Acepted]\n",
+        "field 'behaviour.authorization[0]' is 'Acepted' (allowed: Accepted, Blocked, ConcurrentTx, Expired, Invalid",
+    ),
+    "no status": (
+        "behaviour:\n",
+        "behaviour:\n  registration: []\n",
+        "field 'behaviour.registration' is empty (allowed: at least one of Accepted, Pending, Rejected)",
+    ),
+    "unknown key of a write": (
+        "redis:\n",
+        "redis:\n  writes: {push: {command: RPUSH, keys: [request]}}\n",
+        "field 'redis.writes.push.keys[0]' is 'request' (allowed: requests, ",
+    ),
+    "no action": ("[Authorize,", "[null,", "field 'actions[0]' is null (allowed: text)"),
+    "no action of a version": (
+        "actions: [Authorize,",
+        "actions:\n  ocpp1.6: [null,",
+        "field 'actions.ocpp1.6[0]' is null (allowed: text)",
+    ),
     "control character": ("name: other", "name: oth\x00er", "the character U+0000 is not allowed in YAML"),
 }
 """The text before and after in the second server's profile, and how the message goes on behind the line."""
@@ -122,6 +159,8 @@ MEANT = {
     "unknown action": "Authorize",
     "wrong format": "text",
     "unknown event": "invalid_message",
+    "unknown status": "Accepted",
+    "unknown key of a write": "requests",
 }
 """Mistakes that look like a misspelt known name, with the name that the message offers."""
 

@@ -32,6 +32,7 @@ import msgspec
 import psutil
 
 from ocpp_resilience.errors import ServiceError, UsageError
+from ocpp_resilience.guardian import GuardedProcess
 from ocpp_resilience.waiting import in_words, seconds
 
 ENDS = ("resolve", "fail", "cancel", "expire")
@@ -181,7 +182,7 @@ class _Child:
 
     def __init__(self, words: list[str]) -> None:
         command = [sys.executable, "-m", "ocpp_resilience.correlation.direct", *words]
-        self._process = subprocess.Popen(
+        self._process = GuardedProcess[bytes](
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
 

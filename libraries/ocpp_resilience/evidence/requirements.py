@@ -68,6 +68,7 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         title: one sentence.
         thresholds: by name.
         runs: how many times a release runs its tests.
+        values: names of further values that its tests record, which the headline may show.
         violations: kinds of wrong answers that count against this requirement alone, in whichever test they are seen.
         versions: what it says in other OCPP versions than 1.6, by subprotocol.
     """
@@ -77,6 +78,7 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     thresholds: Mapping[str, Threshold]
     runs: int = 1
+    values: Sequence[str] = ()
     violations: Sequence[str] = ()
     versions: Mapping[str, Wording] = {}
 
@@ -279,12 +281,24 @@ class _Reader:
         if not isinstance(given, dict):
             raise self.mistake(["headline"], "'headline' has to be words and a value, line by line: p99: R18.5 p99.")
         for words, value in given.items():
+            where = ["headline", str(words)]
+            if not str(words).strip():
+                raise self.mistake(where, f"headline: expected words for '{value}', got {words!r}.")
             requirement, _, name = str(value).partition(" ")
-            if requirement not in by_id or not name:
+            if requirement not in by_id:
+                first = next(iter(by_id.values()))
                 raise self.mistake(
-                    ["headline", str(words)],
+                    where,
                     f"headline '{words}': expected a requirement of this file and the name of a value, such as "
-                    f"{next(iter(by_id))} answer_time, got {value!r}.",
+                    f"{first.id} {next(iter(first.thresholds))}, got {value!r}{did_you_mean(requirement, by_id)}",
+                )
+            known = [*by_id[requirement].thresholds, *by_id[requirement].values]
+            if name not in known:
+                problem = f"has no value '{name}'" if name else "needs the name of a value behind it"
+                raise self.mistake(
+                    where,
+                    f"headline '{words}': {requirement} {problem} (allowed: {', '.join(known)}; other values that a "
+                    f"test records, once they are listed under 'values' of {requirement}){did_you_mean(name, known)}",
                 )
         return given
 

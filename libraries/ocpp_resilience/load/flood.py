@@ -23,6 +23,7 @@ import msgspec
 from websockets.frames import Frame, Opcode
 
 from ocpp_resilience.errors import ServiceError
+from ocpp_resilience.guardian import GuardedProcess
 
 BLOCK = 500
 """Frames that are handed to the system at once; fewer where they are long."""
@@ -81,7 +82,7 @@ class Flood:
 
     def __init__(self, plan: FloodPlan) -> None:
         command = [sys.executable, "-m", "ocpp_resilience.load.flood"]
-        self._process = subprocess.Popen(
+        self._process = GuardedProcess[bytes](
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
         assert self._process.stdin is not None  # noqa: S101

@@ -141,7 +141,7 @@ class Document:
         steps: list[Step] = []
         value: Any = self.data
         for name, index in _STEP.findall(path):
-            kind = _without_none(kind)
+            kind = _without_none(kind, value)
             if name:
                 steps.append(name)
                 kind = typing.get_type_hints(kind)[name]
@@ -152,7 +152,7 @@ class Document:
                 kind = typing.get_args(kind)[-1]
                 steps.append(int(index))
             value = value[steps[-1]]
-        return steps, _without_none(kind), value
+        return steps, _without_none(kind, value), value
 
 
 def in_words(steps: list[Step]) -> str:
@@ -173,10 +173,16 @@ def _fails(value: Any, kind: Any) -> bool:
     return False
 
 
-def _without_none(kind: Any) -> Any:
+def _without_none(kind: Any, value: Any) -> Any:
+    """Of the kinds that a field may have, the one that its value is meant to be."""
     if typing.get_origin(kind) in {typing.Union, types.UnionType}:
         parts = [part for part in typing.get_args(kind) if part is not type(None)]
-        return parts[0] if len(parts) == 1 else kind
+        fitting = [
+            part
+            for part in parts
+            if isinstance(typing.get_origin(part), type) and isinstance(value, typing.get_origin(part))
+        ] or parts
+        return fitting[0] if len(fitting) == 1 else kind
     return kind
 
 

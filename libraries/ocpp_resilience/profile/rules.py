@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from ocpp_resilience.ocpp import Version, ocpp_versions
 from ocpp_resilience.profile.kept import (
@@ -16,6 +18,7 @@ from ocpp_resilience.profile.kept import (
     STATE_FIELDS,
     VARIABLE_PLACEHOLDERS,
     WRITES,
+    Commit,
 )
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
@@ -27,6 +30,7 @@ from ocpp_resilience.profile.sections import (
     LogFields,
     QueueKind,
     Running,
+    Section,
     Start,
 )
 from ocpp_resilience.profile.templates import PLACEHOLDER, listed
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 
 
 LARGEST_PORT = 65535
+MAY_BE_EMPTY = {"environment", "query", "body", "request", "answer", "session", "connect", "disconnect"}
+"""Mappings to texts that are handed on as they are: variables and what is sent."""
 RESOURCE_PLACEHOLDERS = ("charge_point_id", "connector_id", "transaction_id")
 
 
@@ -56,12 +62,18 @@ class Problem:
 
 def problems(target: Target) -> Iterator[Problem]:
     """Everything that is wrong with a profile."""
+    yield from _blank(target, [])
     yield from _how_it_is_run(target)
     yield from _placeholders(target)
     yield from _actions(target)
+    yield from _statuses(target)
     yield from _queue(target)
     yield from _capabilities(target)
+    versions = [ocpp_versions()[each] for each in target.protocols if each in ocpp_versions()]
+    commands = sorted({name for version in versions for name in version.commands})
     for action, request in target.commands.requests.items():
+        if versions and action not in commands:
+            yield Problem(["commands", "requests", action], "is no command of OCPP", listed(commands))
         if (request.mark is None) != (request.echo is None):
             yield Problem(["commands", "requests", action], "has only one of mark and echo", "both or neither")
     yield from _accepted(target)
@@ -71,6 +83,27 @@ def problems(target: Target) -> Iterator[Problem]:
     yield from _announcement(target)
     yield from _security(target)
     yield from _state(target)
+
+
+def _blank(section: Section, where: list[str | int]) -> Iterator[Problem]:
+    """Texts without a character where a name, a path or a pattern is needed; what is sent may be empty."""
+    for field in msgspec.structs.fields(section):
+        value, there = getattr(section, field.name), [*where, field.name]
+        if value == field.default:
+            continue
+        if isinstance(value, Section):
+            yield from _blank(value, there)
+            continue
+        entries: Iterable[tuple[list[str | int], object]] = [(there, value)]
+        if isinstance(value, list):
+            entries = [([*there, index], each) for index, each in enumerate(value)]
+        elif isinstance(value, dict):
+            entries = [([*there, name], each) for name, each in value.items() if field.name not in MAY_BE_EMPTY]
+        for at, each in entries:
+            if isinstance(each, Section):
+                yield from _blank(each, at)
+            elif isinstance(each, str) and not each.strip():
+                yield Problem(at, f"is {each!r}", "text that is not empty")
 
 
 def _how_it_is_run(target: Target) -> Iterator[Problem]:
@@ -190,6 +223,36 @@ def _actions(target: Target) -> Iterator[Problem]:
         yield from _actions_of(target.version, target.actions, ["actions"])
 
 
+def _statuses(target: Target) -> Iterator[Problem]:
+    """The statuses in `behaviour`, of the versions that the profile has."""
+    versions = [ocpp_versions()[each] for each in target.protocols if each in ocpp_versions()]
+    for name in ("registration", "authorization", "data_transfer"):
+        schemas = [
+            each.schemas.response({"registration": each.boot, "authorization": "Authorize"}.get(name, "DataTransfer"))
+            for each in versions
+        ]
+        known = {status for schema in schemas for status in _statuses_of(schema, schema)}
+        given = getattr(target.behaviour, name)
+        if not given:
+            yield Problem(["behaviour", name], "is empty", f"at least one of {listed(sorted(known))}")
+        for index, status in enumerate(given):
+            if known and status not in known:
+                yield Problem(["behaviour", name, index], f"is {status!r}", listed(sorted(known)))
+
+
+def _statuses_of(part: object, schema: Mapping[str, Any]) -> Iterator[str]:
+    """The values of the fields `status` in a schema."""
+    if isinstance(part, list):
+        for each in part:
+            yield from _statuses_of(each, schema)
+    elif isinstance(part, Mapping):
+        for name, each in part.items():
+            yield from _statuses_of(each, schema)
+            if name == "status" and isinstance(each, Mapping):
+                named = schema.get("definitions", {}).get(str(each.get("$ref", "")).rpartition("/")[2], {})
+                yield from each.get("enum", named.get("enum", ()))
+
+
 def _actions_of(version: Version, actions: list[str], where: list[str | int]) -> Iterator[Problem]:
     seen = set()
     for index, action in enumerate(actions):
@@ -235,10 +298,12 @@ def _capabilities(target: Target) -> Iterator[Problem]:
     for name in target.redis.writes:
         if name not in WRITES:
             yield Problem(["redis", "writes", name], "is no write that has a name", listed(WRITES))
-    commit = target.redis.commit
-    for index, key in enumerate(commit.keys if commit else ()):
-        if key not in KEY_PLACEHOLDERS:
-            yield Problem(["redis", "commit", "keys", index], f"is {key!r}", listed(KEY_PLACEHOLDERS))
+    marked: dict[tuple[str, ...], Commit | None] = {("redis", "commit"): target.redis.commit}
+    marked |= {("redis", "writes", name): write for name, write in target.redis.writes.items()}
+    for where, write in marked.items():
+        for index, key in enumerate(write.keys if write else ()):
+            if key not in KEY_PLACEHOLDERS:
+                yield Problem([*where, "keys", index], f"is {key!r}", listed(KEY_PLACEHOLDERS))
 
 
 def _security(target: Target) -> Iterator[Problem]:

@@ -54,6 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--tolerance {options.tolerance:g} cannot be used, allowed is a number that is at least 0")
     if options.output is None:
         parser.error("name output.xml")
+    if options.although and not options.accept:
+        parser.error("--although gives the reason for --accept, which is missing")
+    for name, paths in {"--evidence": options.evidence, "--known": [options.known]}.items():
+        if missing := next((each for each in paths if each is not None and not each.exists()), None):
+            parser.error(f"{name} {missing}: there is no such {'folder' if name == '--evidence' else 'file'}")
     folder = options.output.parent
     log = options.log or _log_beside(options.output)
     settings = Settings(

@@ -12,6 +12,7 @@ from robot.api import deco, logger
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.removed import removed_keywords
+from ocpp_resilience.robot.shared_documentation import complete
 from ocpp_resilience.robot.variables import robot_variable
 from ocpp_resilience.text import nearest
 
@@ -32,13 +33,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def keyword(name: str | None = None, *, tags: Sequence[str] = ()) -> Callable[[F], F]:
-    """Make a method a keyword. Robot Framework's own decorator, which keeps the method's type here.
+    """Make a method a keyword, as Robot Framework's own decorator does, and complete its documentation.
 
     Args:
         name: the keyword's name, where it is not that of the method.
         tags: its tags.
     """
-    return cast(Callable[[F], F], deco.keyword(name=name, tags=tags))
+
+    def made(method: F) -> F:
+        method.__doc__ = complete(method)
+        return cast(F, deco.keyword(name=name, tags=tags)(method))
+
+    return made
 
 
 class Cleanup:

@@ -18,6 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ocpp_resilience.errors import ServiceError, UsageError
+from ocpp_resilience.guardian import run_guarded
 from ocpp_resilience.processes import ChildProcess, Exit
 from ocpp_resilience.waiting import wait_until
 
@@ -137,7 +138,7 @@ class ContainerProcess(ChildProcess):
                 f"Docker, or start the system with a command."
             )
         try:
-            done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=ANSWER_LIMIT, check=False)
+            done = run_guarded(["docker", *words], timeout=ANSWER_LIMIT)
         except subprocess.TimeoutExpired:
             raise ServiceError(f"docker {words[0]} has not answered within {ANSWER_LIMIT:.0f} s.") from None
         if check and done.returncode != 0:

@@ -25,6 +25,7 @@ from ocpp_resilience.errors import (
     UsageError,
     WaitTimeout,
 )
+from ocpp_resilience.guardian import run_guarded
 from ocpp_resilience.http_client import Reply
 from ocpp_resilience.ports import HOST, free_port, wait_until_refused
 from ocpp_resilience.processes import ChildProcess, Exit
@@ -380,11 +381,11 @@ class OcppServer:
     def _stop_by(self, command: list[str], limit: float) -> Exit:
         began = time.monotonic()
         try:
-            done = subprocess.run(command, env=self._environment, capture_output=True, timeout=limit, check=False)
+            done = run_guarded(command, env=self._environment, timeout=limit)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ServiceError(f"{self.name} could not be stopped by {command[0]}: {error}") from None
         if done.returncode:
-            said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[-500:]
+            said = (done.stderr or done.stdout).strip()[-500:]
             raise ServiceError(f"{self.name} could not be stopped: {command[0]} exited with {done.returncode}: {said}")
         status = self.process.wait_for_exit(max(began + limit - time.monotonic(), 0.1))
         return Exit(status=status, took=time.monotonic() - began)

@@ -250,21 +250,10 @@ class TimeoutToxic(ToxicEffect):
         return self.values["timeout"] / 1000 or None
 
 
-class ResetPeerToxic(ToxicEffect):
+class ResetPeerToxic(TimeoutToxic):
     """Nothing passes; after `timeout` the connection is reset."""
 
     type = "reset_peer"
-    attributes: ClassVar[dict[str, int | float]] = {"timeout": 0}
-    drops = True
-
-    def through(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
-        for data, _ in pieces:
-            self.flow.dropped += len(data)
-        return iter(())
-
-    def end(self, at: float) -> float:
-        del at
-        return NEVER
 
     @property
     def lifetime(self) -> float:

@@ -80,6 +80,7 @@ class RedisService(abc.ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._version = ""
 
     @property
     @abc.abstractmethod
@@ -126,9 +127,15 @@ class RedisService(abc.ABC):
         """In words that follow a name: `is running`, `is paused`, `was not started`, `exited with status -9`."""
 
     @property
-    @abc.abstractmethod
     def version(self) -> str:
-        """Product and version, for example `valkey 9.1.2`; known from the first start on."""
+        """Product and version, for example `valkey 9.1.2`; known from the first start on.
+
+        Raises:
+            ServiceError: it was not started.
+        """
+        if not self._version:
+            raise ServiceError(f"{self.name} was not started, its version is not known yet.")
+        return self._version
 
     @property
     @abc.abstractmethod

@@ -61,7 +61,6 @@ class ContainerRedis(RedisService):
         if taken := sorted(_RESERVED & self.settings.keys()):
             raise UsageError(f"{name}: {', '.join(taken)} cannot be set, the service sets it itself.")
         self._port = 0
-        self._version = ""
         self._container: DockerContainer | None = None
 
     @property
@@ -99,13 +98,6 @@ class ContainerRedis(RedisService):
         if status == "exited":
             return f"exited with status {self._inspected()['State']['ExitCode']}"
         return {"": "was not started", "running": "is running", "paused": "is paused"}.get(status, f"is {status}")
-
-    @property
-    def version(self) -> str:
-        """Product and version, as the server says at its start."""
-        if not self._version:
-            raise ServiceError(f"{self.name} was not started, its version is not known yet.")
-        return self._version
 
     @property
     def data_directory(self) -> str:

@@ -51,7 +51,6 @@ class EmbeddedRedis(RedisService):
             raise UsageError(f"{name}: {', '.join(taken)} cannot be set, the service sets it itself.")
         self.binary = find_binary(binary)
         self._port = 0
-        self._version = ""
         self._process = ChildProcess(name)
         self._data = self._process.directory / "data"
         self._data.mkdir()
@@ -91,13 +90,6 @@ class EmbeddedRedis(RedisService):
         if self._process.alive:
             return "is paused" if self._process.paused else "is running"
         return f"exited with status {self._process.exit_status}"
-
-    @property
-    def version(self) -> str:
-        """Product and version, as the server says at its start."""
-        if not self._version:
-            raise ServiceError(f"{self.name} was not started, its version is not known yet.")
-        return self._version
 
     @property
     def data_directory(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from urllib.parse import quote, unquote, urlsplit
 
-from ocpp_resilience.errors import NotPossibleHere, ServiceError, UsageError
+from ocpp_resilience.errors import NotPossibleHere, UsageError
 from ocpp_resilience.redis.connection import CA_VARIABLE, shown_url
 from ocpp_resilience.redis.services.base import Effect, RedisService, describe_version
 from ocpp_resilience.robot.variables import chosen_for_the_run
@@ -72,7 +72,6 @@ class ExternalRedis(RedisService):
             raise UsageError(f"{name} is external, and its settings cannot be changed; leave them out.")
         self._parts = parts
         self._started = False
-        self._version = ""
 
     @property
     def host(self) -> str:
@@ -118,13 +117,6 @@ class ExternalRedis(RedisService):
     def state(self) -> str:
         """In words that follow its name."""
         return "is external and in use" if self._started else "was not started"
-
-    @property
-    def version(self) -> str:
-        """Product and version, as it says itself."""
-        if not self._version:
-            raise ServiceError(f"{self.name} was not started, its version is not known yet.")
-        return self._version
 
     @property
     def data_directory(self) -> str:
