@@ -290,6 +290,7 @@ Twenty Thousand Messages Are Drained At The Required Rate
     [Timeout]    5 minutes    # at the required rate it takes 200 seconds
     [Setup]    The System Is Well And Watched
     ${sent} =    Queue Generated Messages    20000    charge_points=50    action=Heartbeat
+    The Queue Depth Should Be Reported While It Shrinks
     ${drain} =    All Messages Should Be Answered    ${sent}    timeout=210 s
     Requirement Should Be Met    R13.5    messages    ${drain.messages}
     Requirement Should Be Met    R13.5    drain_rate    ${drain.rate}    samples=${drain.messages}
