@@ -44,10 +44,12 @@ A Lost Connection To Redis Is Restored
     Kill Redis    Start Redis
 
 The Server Starts While Redis Hangs And Connects When It Answers
-    [Documentation]    Redis accepts connections but does not answer until it is resumed.
-    [Tags]    R16.1    R16.2
+    [Documentation]    Redis accepts connections but does not answer until it is resumed. Until then state is refused at
+    ...    once, not after a time limit.
+    [Tags]    R16.1    R16.2    R16.6
     ${url} =    A Server Runs While    A Redis Of Its Own Hangs    patient
     The Health Of The Server Is Recorded    patient
+    State Should Be Refused Clearly And At Once    patient
     The Log Should Report The Outage Once And Then Rarely    patient
     Resume Redis    alias=patient
     The Server Connects When Redis Appears    patient    ${url}
