@@ -60,7 +60,7 @@ Commands To Charge Points At The Gateway Are Sent One After The Other
     Commands At The Gateway Should Be Answered    50    ${charge points}
     [Teardown]    The Callers And The Charge Points Leave
 
-A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up
+A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up    # robocop: off=LEN06
     [Documentation]    A charge point at the gateway does not answer the first command. It sends answers to commands
     ...    that never existed, and a CALL. The waiting commands are sent in order, after the timeout of the first; one
     ...    whose own time is up by then is not sent.

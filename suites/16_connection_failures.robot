@@ -182,8 +182,8 @@ A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice    # robocop: off
     A Log That Is Read Should Have One Record Of Each    ${mixed}    ${log}
 
 A Command Or A Stored Key Whose Reply Is Lost Happens Once At Most
-    [Documentation]    Redis runs the write for a caller's request, or the commit of the answer to it, and the connection
-    ...    is cut before the server receives the reply. The answer to the caller has to agree with the state.
+    [Documentation]    Redis runs the write for a caller's request, or the commit of the answer to it, and the
+    ...    connection is cut before the server receives the reply. The answer to the caller has to agree with the state.
     [Tags]    R16.9
     [Setup]    The System Is Well And Charge Points Can Connect
     Commands To The System Can Be Sent
