@@ -286,7 +286,7 @@ A Processor That Dies Is Replaced And The Order Is Kept
     ...    Charge Points Carry The Messages If There Is No Queue
 
 Twenty Thousand Messages Are Drained At The Required Rate
-    [Tags]    R13.5
+    [Tags]    R13.5    R13.1
     [Timeout]    5 minutes    # at the required rate it takes 200 seconds
     [Setup]    The System Is Well And Watched
     ${sent} =    Queue Generated Messages    20000    charge_points=50    action=Heartbeat

@@ -71,7 +71,7 @@ def an_end_frees_the_connector_of_another_transaction() -> None:
     rewritten(transactions_201, "_move_connector", (check, "if not is_on and connector.transaction_id is None:"))
 
 
-@defect("R13.7", SHAPES, SOCKETS, says=r"transaction \d+: meter_current is \d+, expected \d+")
+@defect("R13.8", SHAPES, SOCKETS, says=r"transaction \d+: meter_current is \d+, expected \d+")
 def a_reading_counts_again_in_another_zone() -> None:
     """A reading of the energy register at an instant that is written in another zone counts as a newer one."""
     rewritten(readings, "newest_reading", ("            newer = instant != latest or instant == 0.0\n", ""))
@@ -100,7 +100,7 @@ def connections_that_moved_are_cut() -> None:
     Gateway._replaced = lambda self, session: self._sessions.abort(session)
 
 
-@defect("R15.8", OLDER, says=r"The list with a command for \S+ is kept for \d\.\d+ s more")
+@defect("R14.9", OLDER, says=r"The list with a command for \S+ is kept for \d\.\d+ s more")
 def the_next_command_renews_no_lifetime() -> None:
     """Only the first command in a list of answers sets its lifetime."""
     renew = "redis.call('EXPIRE', command[5], work[7])"
