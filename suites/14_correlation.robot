@@ -227,8 +227,8 @@ Commands For Older Connections Do Not Come Over The Newer Ones
     ${commands} =    Commands Wait At A Gateway That Stands Still    ${ids}    second
     ${more} =    The Next Command Should Renew The Lifetime Of Its List    ${ids}[0]
     The Charge Points Move    ${ids}    gateway
-    Commands Should Have Status    503    ${more}    timeout=5 s    alias=to connected
     The Commands Should Have Ended With The Older Connections    ${commands}    ${ids}
+    Commands Should Have Status    503    ${more}    timeout=5 s    alias=to connected
     Resume Server    alias=second
     [Teardown]    The Other Gateway Leaves
 
