@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-import time
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ from queue_defects import replaced
 
 from server.api import state
 from server.correlation import commands
-from server.gateway import session_registry, websocket
+from server.gateway import session_registry
 from server.gateway.command_queue import CommandQueue
 from server.gateway.gateway import Gateway
 from server.gateway.handshakes import Handshakes
@@ -39,7 +38,6 @@ HANGS = "The Server Starts While Redis Hangs And Connects When It Answers"
 PARTIAL = "Every Partial Failure Is Survived And Recovered From"
 LOST_COMMIT = "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice"
 LOST_COMMAND = "A Command Or A Stored Key Whose Reply Is Lost Happens Once At Most"
-SAFE_GHOSTS = "Charge Points With TLS Whose Connection Died Leave No Ghost"
 IDLE = "Idle Charge Points Are Registered Again After Redis Has Lost Its Data"
 PASSWORDS = "A Charge Point Is Accepted With Its Own Password Only"
 
@@ -143,25 +141,6 @@ def an_answer_in_a_lost_commit_reaches_nobody() -> None:
         sound(self, last_commit)
 
     Processor._settle = settle
-
-
-@defect(
-    "R16.12", SAFE_GHOSTS, says=r"A charge point that answers pings and sends nothing else was cut off", longest_wait=30
-)
-def a_pong_is_no_sign_of_life() -> None:
-    """Only data frames are signs of life: a charge point that is quiet for two ping intervals is cut off."""
-
-    def connected(self: Any, moment: float) -> None:
-        self.__dict__.setdefault("told", moment)
-
-    websocket.Socket.heard = property(lambda self: self.__dict__.get("told", 0.0), connected)
-    sound = Gateway._received
-
-    def received(self: Gateway, session: Any, raw: bytes) -> None:
-        session.connection.__dict__["told"] = time.monotonic()
-        sound(self, session, raw)
-
-    Gateway._received = received
 
 
 @defect(

@@ -71,7 +71,7 @@ class SessionScript(sessions.SessionScript):
         for charging in [*self._displaced, *self._running.values()]:
             if self._chance.random() < 0.7:
                 yield self._supported([self._stop(charging), self._status(charging.connector, "Available")])
-            else:
+            elif self._chance.random() < 0.4:
                 yield self._supported(self._last_readings(charging))
 
     def _steps(self) -> list[Step]:
