@@ -203,8 +203,9 @@ Messages Of One Charge Point Are Answered In The Order Queued
     5000 Messages Of 1 Charge Points Should Be Answered In The Order Queued
 
 Messages Of Fifty Charge Points Are Answered In The Order Of Each
-    [Tags]    R13.4
-    ${points} =    5000 Messages Of 50 Charge Points Should Be Answered In The Order Queued
+    [Documentation]    The server reports how many of them wait.
+    [Tags]    R13.4    R13.1
+    ${points} =    5000 Messages Of 50 Charge Points Should Wait And Then Be Answered In The Order Queued
     Requirement Should Be Met    R13.4    charge_points    ${points}
 
 Refused Messages Are Answered In Their Place

@@ -60,18 +60,21 @@ Commands To Charge Points At The Gateway Are Sent One After The Other
     Commands At The Gateway Should Be Answered    50    ${charge points}
     [Teardown]    The Callers And The Charge Points Leave
 
-A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up
+A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up    # robocop: off=LEN06
     [Documentation]    A charge point at the gateway does not answer the first command. It sends answers to commands
-    ...    that never existed, and a CALL. The waiting commands are sent in order, after the timeout of the first.
+    ...    that never existed, and a CALL. The waiting commands are sent in order, after the timeout of the first; one
+    ...    whose own time is up by then is not sent.
     [Tags]    R14.1    R14.2    R14.5
     [Setup]    The System Is Well And Charge Points Can Connect
     Notes Of Commands Can Be Read
     @{point} =    1 Charge Points Have Booted
     ${first} =    A Command Is Received And Not Answered    ${point}[0]    timeout=2 s
     The Note Of The Command Should Live No Longer Than    2    ${point}[0]
+    ${overdue} =    A Command Waits That Will Be Overdue    ${point}[0]    timeout=500 ms
     @{keys} =    Commands Are Sent One Behind The Other    5    ${point}[0]
     Other Frames Than The Answer Come From    ${point}[0]
     Command Should Time Out    ${first}
+    Command Should Time Out    ${overdue}
     The Next Commands Should Have Come Behind The First    1.9    ${keys}    ${point}[0]
     Nothing Should Be Pending
     No Waiting Should Be Noted In Redis
@@ -198,7 +201,8 @@ A Command Goes To The Newest Connection After A Takeover
     [Tags]    R14.9
     [Setup]    The System Is Well And Takes Commands
     @{ids} =    20 Charge Points Have Booted
-    Take Over Connections    ${ids}    timeout=5 s
+    ${report} =    Take Over Connections    ${ids}    timeout=5 s
+    The Older Connections Should Have Been Closed    ${report}
     Commands Should Go To The Newest Connections    ${ids}    after a takeover
     [Teardown]    The Charge Points Leave And Commands End
 
@@ -207,7 +211,8 @@ A Command Follows Its Charge Point To Another Gateway
     [Tags]    R14.9
     [Setup]    Another Gateway Joins
     @{ids} =    20 Charge Points Have Booted
-    Take Over Connections    ${ids}    gateway=second    timeout=5 s
+    ${report} =    Take Over Connections    ${ids}    gateway=second    timeout=5 s
+    The Older Connections Should Have Been Closed    ${report}
     Commands Should Go To The Newest Connections    ${ids}    after a move to another gateway
     [Teardown]    The Other Gateway Leaves
 
@@ -220,8 +225,10 @@ Commands For Older Connections Do Not Come Over The Newer Ones
     @{ids} =    Connect Charge Points    5    gateway=second
     Boot All    ${ids}
     ${commands} =    Commands Wait At A Gateway That Stands Still    ${ids}    second
+    ${more} =    The Next Command Should Renew The Lifetime Of Its List    ${ids}[0]
     The Charge Points Move    ${ids}    gateway
     The Commands Should Have Ended With The Older Connections    ${commands}    ${ids}
+    Commands Should Have Status    503    ${more}    timeout=5 s    alias=to connected
     Resume Server    alias=second
     [Teardown]    The Other Gateway Leaves
 

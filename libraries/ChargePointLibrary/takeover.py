@@ -152,8 +152,8 @@ class Takeover(ConnectingComponent):
 
         Returns:
             `takeovers`, `answered`, `unanswered`, `answered_twice`, `left` (older connections that are still open),
-            `commands_to_ghosts`, `slowest` (seconds until the last older connection ended), `problems` and `summary`.
-            Nothing is judged here.
+            `cut` (those that ended without a closing handshake), `commands_to_ghosts`, `slowest` (seconds until the
+            last older connection ended), `problems` and `summary`. Nothing is judged here.
 
         Example:
         ```robotframework

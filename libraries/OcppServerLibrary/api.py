@@ -16,7 +16,7 @@ from ocpp_resilience.ocpp.model import ConfigurationModel, History, Outcome, Sto
 from ocpp_resilience.ocpp.model.values import Within, moment
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
-from ocpp_resilience.state.api import api_of, clients_listed, compare_api, not_listed
+from ocpp_resilience.state.api import api_of, clients_listed, compare_api, not_listed, unclear_refusals
 from ocpp_resilience.state.comparison import LOGGED_PROBLEMS, StateComparison, compare_in_time
 from ocpp_resilience.state.configuration import configuration_of, configuration_problems
 from ocpp_resilience.state.reading import kept_fields, read
@@ -132,6 +132,30 @@ class Api(Component):
         with contextlib.suppress(WaitTimeout):
             wait_until(look, timeout=timeout, failure=lambda: "")
         logger.info("\n".join(found[:LOGGED_PROBLEMS]) or "Who is connected is known.")
+        return found
+
+    @keyword(tags=("server", "state", "getter"))
+    def find_unclear_refusals(self, *, within: timedelta = timedelta(seconds=1), alias: str = "server") -> list[str]:
+        """Returns the paths of state in the HTTP API that are not refused with 503 at once while Redis is away.
+
+        Args:
+            within: how long each answer may take.
+            alias: which server; it has noticed that Redis is away.
+
+        Raises:
+            LacksCapability: the profile does not name the paths; the test is skipped.
+
+        Example:
+        ```robotframework
+        Pause Redis
+        Wait Until Health Is    degraded
+        @{unclear}    Find Unclear Refusals
+        Should Be Empty    ${unclear}
+        ```
+        """
+        server = self._servers.get(alias)
+        found = unclear_refusals(server.target, get=server.get, within=within.total_seconds())
+        logger.info("\n".join(found) or "State is refused at once.")
         return found
 
     def _wrongly_listed(

@@ -229,6 +229,9 @@ def test_a_start_on_a_busy_connector_is_as_the_profile_says() -> None:
     second = transaction(8, meter_start=200, meter_current=200)
     assert kept.differences(seen(transaction(), second)) == []
     assert ended.differences(seen(transaction(status="completed"), second)) == []
+    by_itself = transaction(status="completed", stop_time=TIME, meter_stop=150, meter_current=150, reason="Other")
+    assert ended.differences(seen(by_itself, second)) == []
+    assert kept.differences(seen(transaction() | {"meter_current": 150}, second))
     assert kept.differences(seen(transaction(status="completed"), second))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from ocpp_resilience.errors import ExpectationFailed, LacksCapability
 from ocpp_resilience.http_client import Reply
 from ocpp_resilience.ocpp.model import ConfigurationModel, Exchange, Model16, Outcome, StoredKey
 from ocpp_resilience.profile import Target
-from ocpp_resilience.state.api import clients_listed, compare_api
+from ocpp_resilience.state.api import clients_listed, compare_api, unclear_refusals
 from ocpp_resilience.system.counts import Counts, counts_of
 from ocpp_resilience.system.metrics import parse_metrics
 
@@ -174,6 +175,16 @@ def test_a_profile_without_paths_lacks_the_capability(model: Model16) -> None:
     bare = Target(name="bare", source="bare.yaml")
     with pytest.raises(LacksCapability, match=r"does not describe its state over HTTP \(state\.api\)"):
         compare_api(model, bare, get=asking({}), seed=1)
+
+
+def test_state_is_refused_at_once_while_redis_is_away(target: Target) -> None:
+    def refuse(path: str) -> Reply:
+        return Reply(path, 503, b"{}", 0.0)
+
+    assert unclear_refusals(target, get=refuse, within=1) == []
+    assert all(" after 0.0 s" in each for each in unclear_refusals(target, get=refuse, within=0))
+    (first, *_) = unclear_refusals(target, get=asking({}), within=1)
+    assert re.match(r"GET /\S+ was answered 404 after 0\.\d s", first)
 
 
 # ------------------------------------------------------------------ configuration

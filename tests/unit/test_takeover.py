@@ -110,7 +110,7 @@ def test_takeovers_are_counted(gateway: FakeGateway, library: ChargePointLibrary
     gateway.newest_wins = True
     ids = library.connect_charge_points(10)
     report = library.take_over_connections(ids, rounds=3)
-    assert (report.takeovers, report.answered, report.answered_twice, report.left) == (30, 30, 0, 0)
+    assert (report.takeovers, report.answered, report.answered_twice, report.left, report.cut) == (30, 30, 0, 0, 0)
     assert report.problems == []
     frames = sent(gateway, ids[0])
     assert [frame[1] for frame in frames[::2]] == [frame[1] for frame in frames[1::2]]

@@ -15,6 +15,8 @@ from ocpp_resilience.ocpp.frames import Direction, MessageType
 from ocpp_resilience.text import counted, examples
 
 LOOK_EVERY = 0.01
+WITHOUT_HANDSHAKE = 1006
+"""The close code of a connection that ended without one (RFC 6455 section 7.1.5)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class TakeoverReport:
         answered: CALLs that were answered on the newer connection; one for each takeover.
         answered_twice: CALLs that were answered more than once on the newer connection.
         left: older connections that were still open at the end.
+        cut: older connections that ended without a closing handshake.
         commands_to_ghosts: commands that came over an older connection.
         slowest: seconds until the last older connection ended.
         problems: the problems, a sentence each.
@@ -35,6 +38,7 @@ class TakeoverReport:
     answered: int = 0
     answered_twice: int = 0
     left: int = 0
+    cut: int = 0
     commands_to_ghosts: int = 0
     slowest: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -49,8 +53,9 @@ class TakeoverReport:
         """All of it in one sentence."""
         text = (
             f"{counted(self.takeovers, 'takeover')}: {self.answered} CALLs answered, {self.answered_twice} answered "
-            f"twice, {counted(self.left, 'older connection')} left, {counted(self.commands_to_ghosts, 'command')} to "
-            f"older connections, the last of which ended after {self.slowest:.2f} s"
+            f"twice, {counted(self.left, 'older connection')} left, {self.cut} cut without a closing handshake, "
+            f"{counted(self.commands_to_ghosts, 'command')} to older connections, the last of which ended after "
+            f"{self.slowest:.2f} s"
         )
         return f"{text}; {examples(self.problems)}" if self.problems else text
 
@@ -60,6 +65,7 @@ class TakeoverReport:
         self.answered += other.answered
         self.answered_twice += other.answered_twice
         self.left += other.left
+        self.cut += other.cut
         self.commands_to_ghosts += other.commands_to_ghosts
         self.slowest = max(self.slowest, other.slowest)
         self.problems += other.problems
@@ -111,6 +117,7 @@ async def _ended(ghost: Ghost, report: TakeoverReport, limit: float) -> None:
         report.problems.append(f"The older connection of {ghost.charge_point} is still open after {limit:g} s.")
     else:
         report.slowest = max(report.slowest, ghost.seconds)
+        report.cut += ghost.end is not None and ghost.end.code == WITHOUT_HANDSHAKE
     commands = ghost.commands
     report.commands_to_ghosts += len(commands)
     report.problems += [f"{ghost.charge_point} received {each} over its older connection." for each in commands]

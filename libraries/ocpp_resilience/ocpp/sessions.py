@@ -87,8 +87,21 @@ class SessionScript(ABC):
         self._clock += timedelta(milliseconds=self._chance.randrange(1, 60_000))
         if self._chance.random() < 0.8:
             return rfc3339(self._clock)
+        return self._in_another_zone(self._clock)
+
+    def _in_another_zone(self, moment: datetime) -> str:
         zone = timezone(timedelta(minutes=self._chance.choice((-300, 60, 120, 345))))
-        return self._clock.astimezone(zone).isoformat(timespec="milliseconds")
+        return moment.astimezone(zone).isoformat(timespec="milliseconds")
+
+    def _of_one_instant(self, meter: int) -> list[tuple[str, int]]:
+        """Timestamps and readings of which the first counts: the second is of the same instant, the third older."""
+        self._clock += timedelta(minutes=1)
+        earlier = self._clock - timedelta(seconds=1)
+        return [
+            (rfc3339(self._clock), meter + 100),
+            (self._in_another_zone(self._clock), meter + 200),
+            (self._in_another_zone(earlier), meter + 300),
+        ]
 
 
 Repeated: TypeAlias = Generator[Step, dict[str, Any], tuple[Step, dict[str, Any]]]

@@ -56,6 +56,8 @@ class SessionScript(sessions.SessionScript):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._running: dict[int, _Charging] = {}
+        # Those that were not over yet when another one began on their connector.
+        self._displaced: list[_Charging] = []
         self._ended: list[_Charging] = []
         self._last_values: dict[str, Any] = {}
 
@@ -66,9 +68,11 @@ class SessionScript(sessions.SessionScript):
             steps = self._supported(self._steps())
             answers = yield steps
             self._learn(steps, answers)
-        for charging in list(self._running.values()):
+        for charging in [*self._displaced, *self._running.values()]:
             if self._chance.random() < 0.7:
                 yield self._supported([self._stop(charging), self._status(charging.connector, "Available")])
+            elif self._chance.random() < 0.4:
+                yield self._supported(self._last_readings(charging))
 
     def _steps(self) -> list[Step]:
         chance, steps = self._chance, list[Step]()
@@ -76,10 +80,15 @@ class SessionScript(sessions.SessionScript):
             # After a start without an answer, nothing is known about its connector.
             told = {step[1]["connectorId"] for step in steps if step[0] == "StartTransaction"}
             idle = [number for number in self._numbers() if number not in self._running and number not in told]
-            running = list(self._running.values())
+            running = [each for each in self._running.values() if each.connector not in told]
             dice = chance.random()
             if idle and dice < 0.3:
                 steps += self._starts(chance.choice(idle))
+            elif running and dice < 0.34:
+                # The stop of the one that runs there was lost, or comes later.
+                steps += self._starts(chance.choice(running).connector)
+            elif self._displaced and dice < 0.42:
+                steps += self._while_displaced(chance.choice(self._displaced))
             elif running and dice < 0.65:
                 steps += self._while_charging(chance.choice(running))
             elif self._ended and dice < 0.68:
@@ -137,8 +146,18 @@ class SessionScript(sessions.SessionScript):
             steps.append(self._meter_values(charging.connector, charging.id, charging.meter + 99))
         return steps
 
+    def _while_displaced(self, charging: _Charging) -> list[Step]:
+        """Messages of a transaction whose connector has another one by now."""
+        if self._chance.random() < 0.5:
+            charging.meter += self._chance.randrange(0, 9_000)
+            return [self._meter_values(charging.connector, charging.id, charging.meter)]
+        return [self._stop(charging)]
+
     def _stop(self, charging: _Charging) -> Step:
-        self._running.pop(charging.connector, None)
+        if charging in self._displaced:
+            self._displaced.remove(charging)
+        elif self._running.get(charging.connector) is charging:
+            del self._running[charging.connector]
         self._ended.append(charging)
         charging.meter += self._chance.randrange(0, 9_000)
         stop: dict[str, Any] = {
@@ -181,6 +200,20 @@ class SessionScript(sessions.SessionScript):
             payload["transactionId"] = transaction
             self._last_values = payload
         return "MeterValues", payload
+
+    def _last_readings(self, charging: _Charging) -> list[Step]:
+        """Readings of a transaction that goes on: of one instant, written in two ways, and of an earlier one."""
+        return [
+            (
+                "MeterValues",
+                {
+                    "connectorId": charging.connector,
+                    "transactionId": charging.id,
+                    "meterValue": [{"timestamp": taken, "sampledValue": [{"value": str(meter)}]}],
+                },
+            )
+            for taken, meter in self._of_one_instant(charging.meter)
+        ]
 
     def _not_its_own(self) -> list[Step]:
         """Stops and readings for a transaction that is another's, over, or that there never was."""
@@ -232,7 +265,9 @@ class SessionScript(sessions.SessionScript):
             number = answer.get("transactionId") if answer else None
             if action == "StartTransaction" and isinstance(number, int):
                 connector, meter = payload["connectorId"], payload["meterStart"]
-                if not any(each.id == number for each in (*self._running.values(), *self._ended)):
+                if not any(each.id == number for each in (*self._running.values(), *self._displaced, *self._ended)):
+                    if connector in self._running:
+                        self._displaced.append(self._running[connector])
                     self._running[connector] = _Charging(number, connector, meter, payload)
                     self._neighbours.transactions.append((number, self.charge_point))
 

@@ -53,6 +53,8 @@ class SessionScript(sessions.SessionScript):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._running: dict[int, _Charging] = {}
+        # Those that were not over yet when another one began on their EVSE.
+        self._displaced: list[_Charging] = []
         self._ended: list[_Charging] = []
         self._used: set[str] = set()
 
@@ -61,9 +63,11 @@ class SessionScript(sessions.SessionScript):
         yield self._supported([self._boot(), *(self._status(number) for number in range(self._connectors + 1))])
         for _ in range(self._rounds):
             yield self._supported(self._steps())
-        for charging in list(self._running.values()):
+        for charging in [*self._displaced, *self._running.values()]:
             if self._chance.random() < 0.7:
                 yield self._supported([*self._ends(charging), self._status(charging.evse["id"], "Available")])
+            elif self._chance.random() < 0.4:
+                yield self._supported(self._last_readings(charging))
 
     def _steps(self) -> list[Step]:
         chance, steps = self._chance, list[Step]()
@@ -73,6 +77,11 @@ class SessionScript(sessions.SessionScript):
             dice = chance.random()
             if idle and dice < 0.3:
                 steps += self._starts(chance.choice(idle))
+            elif running and dice < 0.34:
+                # The end of the one that runs there was lost, or comes later.
+                steps += self._starts(chance.choice(running).evse["id"])
+            elif self._displaced and dice < 0.42:
+                steps += self._while_charging(chance.choice(self._displaced))
             elif running and dice < 0.65:
                 steps += self._while_charging(chance.choice(running))
             elif self._ended and dice < 0.7:
@@ -116,6 +125,8 @@ class SessionScript(sessions.SessionScript):
             token=token,
             meter=chance.choice((0, 1, chance.randrange(2_000_000))),
         )
+        if evse in self._running:
+            self._displaced.append(self._running[evse])
         self._running[evse] = charging
         fields: dict[str, Any] = {"evse": dict(charging.evse), "transactionInfo": {"chargingState": "EVConnected"}}
         if chance.random() < 0.7:
@@ -163,6 +174,13 @@ class SessionScript(sessions.SessionScript):
             steps += self._after_the_end(charging)
         return steps
 
+    def _last_readings(self, charging: _Charging) -> list[Step]:
+        """Readings of a transaction that goes on: of one instant, written in two ways, and of an earlier one."""
+        return [
+            self._event(charging, "Updated", "MeterValuePeriodic", meterValue=[meter_value(meter, taken)])
+            for taken, meter in self._of_one_instant(charging.meter)
+        ]
+
     def _updated(self, charging: _Charging) -> Step:
         chance = self._chance
         if charging.events and chance.random() < 0.25:
@@ -184,7 +202,10 @@ class SessionScript(sessions.SessionScript):
 
     def _ends(self, charging: _Charging) -> list[Step]:
         chance = self._chance
-        self._running.pop(charging.evse["id"], None)
+        if charging in self._displaced:
+            self._displaced.remove(charging)
+        elif self._running.get(charging.evse["id"]) is charging:
+            del self._running[charging.evse["id"]]
         self._ended.append(charging)
         charging.meter += chance.randrange(0, 9_000)
         fields: dict[str, Any] = {"transactionInfo": {"chargingState": "Idle"}}

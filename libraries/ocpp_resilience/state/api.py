@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ocpp_resilience import http_client
-from ocpp_resilience.errors import ExpectationFailed, LacksCapability
+from ocpp_resilience.errors import ExpectationFailed, LacksCapability, ServiceError
 from ocpp_resilience.http_client import Reply
 from ocpp_resilience.ocpp.model import Model, Observed
 from ocpp_resilience.ocpp.model.values import moment
@@ -72,6 +73,37 @@ def compare_api(model: Model[Any], target: Target, *, get: Get, seed: int) -> St
         ServiceError: the system does not answer.
     """
     return _Asking(model, target, get, random.Random(seed)).compare()  # noqa: S311 - has to be repeatable
+
+
+def unclear_refusals(target: Target, *, get: Get, within: float) -> list[str]:
+    """Ask for state while the store is away: each path has to be answered with 503 at once.
+
+    Args:
+        target: says which paths there are.
+        get: asks the system's HTTP API for a path.
+        within: how many seconds each answer may take.
+
+    Returns:
+        A sentence for each path that was answered otherwise, or later.
+
+    Raises:
+        LacksCapability: the profile names no paths.
+    """
+    api = api_of(target)
+    found = []
+    for name in API_VIEWS:
+        view: StateView | None = getattr(api, name)
+        if view is None:
+            continue
+        path, began = _path(view, UNKNOWN), time.monotonic()
+        try:
+            status = f"answered {get(path).status}"
+        except ServiceError as error:
+            status = f"not answered ({error})"
+        took = time.monotonic() - began
+        if status != "answered 503" or took > within:
+            found.append(f"GET {path} was {status} after {took:.1f} s")
+    return found
 
 
 class _Asking:

@@ -26,6 +26,10 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 
 
+LEFT_TO_THE_SYSTEM = ("stop_time", "meter_stop", "meter_current", "reason", "version")
+"""Fields of a transaction that a system ends, or may end, by itself."""
+
+
 @dataclass(slots=True)
 class _Transaction:
     """A charging session.
@@ -250,11 +254,13 @@ class Model16(Model[_World]):
         return self._owners.get(transaction_id, (charge_point, content)) != (charge_point, content)
 
     def _start_on_busy_connector(self, running: _Transaction) -> None:
-        perhaps_written(running.fields)
-        if self.behaviour.busy_connector is OnBusyConnector.END:
-            running.fields |= {"status": "completed"}
-        elif self.behaviour.busy_connector is OnBusyConnector.ANY:
-            running.fields |= {"status": OneOf(("active", "completed"))}
+        if self.behaviour.busy_connector is OnBusyConnector.KEEP:
+            perhaps_written(running.fields)
+            return
+        ends = self.behaviour.busy_connector is OnBusyConnector.END
+        running.fields["status"] = "completed" if ends else OneOf(("active", "completed"))
+        for name in LEFT_TO_THE_SYSTEM:
+            running.fields.pop(name, None)
 
     def _earlier(self, world: _World, content: tuple[Any, ...]) -> int | None:
         """The transaction of an equal start, as far as the system recognises it."""

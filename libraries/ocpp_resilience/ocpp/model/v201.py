@@ -19,6 +19,8 @@ MOST_MISSING = 1000
 MOST_DIGITS = 40
 """Powers of ten beyond which a reading is no register's."""
 PRIORITIES = range(-9, 10)
+LEFT_TO_THE_SYSTEM = ("stop_time", "stopped_reason", "reason", "meter_stop")
+"""Fields of a transaction that a system ends, or may end, by itself."""
 
 
 @dataclass(slots=True)
@@ -271,7 +273,10 @@ class Model201(Model[_World]):
         other = world.running.get(now)
         if other is not None and other != id_ and self.behaviour.busy_connector is not OnBusyConnector.KEEP:
             ends = self.behaviour.busy_connector is OnBusyConnector.END
-            world.transactions[other].fields["status"] = "completed" if ends else OneOf(("active", "completed"))
+            fields = world.transactions[other].fields
+            fields["status"] = "completed" if ends else OneOf(("active", "completed"))
+            for name in LEFT_TO_THE_SYSTEM:
+                fields.pop(name, None)
         world.running[now] = id_
         world.connectors.setdefault(now, {"status": None, "error_code": None})["updated_at"] = self.span(exchange)
 
