@@ -54,7 +54,7 @@ The State After Sessions Of Every Shape Equals The Model
     ...    other charge points, concurrent messages about one record. The seed in the log reproduces the sessions.
     [Tags]    R13.8
     [Setup]    The System Is Well And Its State Can Be Read
-    ${sent} =    Queue Varied Sessions    40
+    ${sent} =    Queue Varied Sessions    100
     Wait For Answers    ${sent}
     ${history} =    Get Message History
     The State Should Equal The Effects Of The Messages    ${history}
