@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-import psutil
 from robot.api import SkipExecution, logger
 from robot.running.arguments import TypeInfo
 
 from LoadLibrary.workshop import LoadSetup, LoadTarget
 from ocpp_resilience.errors import ExpectationFailed, Inconclusive, SkippedAsInconclusive, UsageError
+from ocpp_resilience.evidence.measure.contention import too_busy
 from ocpp_resilience.load import LoadResult, Model, Plan, Profile
 from ocpp_resilience.load.plan import Arrivals
 from ocpp_resilience.load.profile import LoadProfile, LoadSchedule
@@ -22,8 +22,6 @@ from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.waiting import seconds
 
-OTHERS_LIMIT = 0.25
-"""The share of all processor cores that other programs may use before slow times say nothing."""
 DRAWN = 5
 """A load is drawn from so many seconds on."""
 
@@ -448,13 +446,8 @@ class Loads(Component):
         Machine Should Not Have Been Busy    ${load}
         ```
         """
-        cores = psutil.cpu_count() or 1
-        most = max((result.others or 0.0 for result in results), default=0.0)
-        if most > OTHERS_LIMIT * cores:
-            text = (
-                f"Inconclusive: other programs have used {most:.1f} of the {cores} processor cores meanwhile "
-                f"(allowed {OTHERS_LIMIT * cores:g})."
-            )
+        if busy := too_busy(max((result.others or 0.0 for result in results), default=0.0)):
+            text = f"Inconclusive: {busy}."
             raise SkipExecution(text) if skip else Inconclusive(text)
 
     @keyword(tags=("load", "getter"))

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from robot.api import logger
 
-from ocpp_resilience.errors import ResilienceError, ServiceError, UsageError
+from ocpp_resilience.errors import Inconclusive, ResilienceError, ServiceError, UsageError
+from ocpp_resilience.evidence.measure.contention import Contention, too_busy
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.server import Health, OcppServer
@@ -61,6 +62,7 @@ class Watch:
         self._began = time.monotonic()
         self.since = time.time()
         self._stop = threading.Event()
+        self._contention = Contention(server.url if server.has_http else None)
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
 
     def start(self) -> None:
@@ -74,6 +76,10 @@ class Watch:
         self._stop.set()
         self._thread.join(60)
         return time.monotonic() - self._began
+
+    def machine_was_busy(self) -> str:
+        """A clause that other programs made the server and the asking slow; empty if they did not."""
+        return too_busy(self._contention.cores())
 
     def close(self) -> None:
         """Stop immediately."""
@@ -196,6 +202,7 @@ class HealthWatch(Component):
 
         Raises:
             UsageError: it is not watched, or the fault has not ended.
+            Inconclusive: there was no answer at all, while other programs used the processors of the machine.
 
         Example:
         ```robotframework
@@ -218,7 +225,11 @@ class HealthWatch(Component):
         during = [each for each in watch.seen if first <= each.asked and each.answered <= last]
         if not during:
             silence = f"no answer of {watch.server.name} from {in_words(notice)} on until the fault ended"
-            return [watch.server.ended_by_itself(silence).partition("\n")[0] or silence]
+            if exited := watch.server.ended_by_itself(silence):
+                return [exited.partition("\n")[0]]
+            if busy := watch.machine_was_busy():
+                raise Inconclusive(f"Inconclusive: {silence}, and {busy}.")
+            return [silence]
         wrong = []
         for each in during:
             when = f"{each.asked - began:.1f} s after the fault was there"

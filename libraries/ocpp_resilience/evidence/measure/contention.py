@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+OTHERS_LIMIT = 0.25
+"""The share of all processor cores that other programs may use before slow times say nothing."""
 NOT_WORK = {"idle", "iowait", "guest", "guest_nice"}
 """Fields of `psutil.cpu_times` that are no work, or are in another field already."""
 
@@ -81,3 +83,18 @@ def own_seconds(root: psutil.Process | None = None) -> float:
         except psutil.Error:
             continue
     return total
+
+
+def too_busy(others: float | None) -> str:
+    """A clause that other programs used the processors too much to judge a time; empty if they did not.
+
+    Args:
+        others: processor cores that they used on average; `None` if that is not known.
+    """
+    cores = psutil.cpu_count() or 1
+    if others is None or others <= OTHERS_LIMIT * cores:
+        return ""
+    return (
+        f"other programs have used {others:.1f} of the {cores} processor cores meanwhile "
+        f"(allowed {OTHERS_LIMIT * cores:g})"
+    )
