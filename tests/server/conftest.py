@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+import shared_machine  # noqa: F401
 from harness import START_SECONDS, Relay, ServerProcess, connect
 
 from ocpp_resilience.redis.services import AppendOnly, EmbeddedRedis

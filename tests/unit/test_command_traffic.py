@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -189,7 +190,7 @@ def test_a_failure_without_a_reason_is_counted(system: Callable[[Reply], str], t
 
 
 def test_a_target_whose_answers_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
-    client = CommandClient("http://127.0.0.1:1", Target.load("reference"))
+    client = CommandClient("http://127.0.0.1:1", copy.deepcopy(Target.load("reference")))
     client.target.commands.requests["GetConfiguration"] = client.target.commands.requests["Reset"]
     with Ledger(tmp_path / "l.jsonl") as ledger, pytest.raises(UsageError, match="does not name the field"):
         CommandTraffic(client, ["CP-1"], ledger, pause=1, timeout=1, seed=1)

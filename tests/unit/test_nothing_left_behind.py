@@ -235,30 +235,37 @@ def test_a_child_that_has_ended_is_not_guarded_any_more() -> None:
     assert f"folder {child.directory}" not in guardian.GUARDIAN._owned
 
 
+GUARDED = """
+import socket, sys, time
+from ocpp_resilience.guardian import Guardian
+
+sound = Guardian.add_process
+
+def add_process(*arguments, **options):
+    sound(*arguments, **options)
+    print(flush=True)  # from now on the guardian knows
+
+Guardian.add_process = add_process
+"""
 MEASURING = """
 from ocpp_resilience.correlation.direct import start_measuring_memory
 started = start_measuring_memory(100_000)
-print(flush=True)
 time.sleep(600)
 """
 FLOODING = """
 from ocpp_resilience.load.flood import Flood, FloodPlan
 silent = socket.create_server(("127.0.0.1", 0))
-print(flush=True)
 Flood(FloodPlan(urls=[f"ws://127.0.0.1:{silent.getsockname()[1]}/CP"], subprotocol="ocpp1.6", frame="", seconds=1))
 """
 ONE_COMMAND = f"""
 from ocpp_resilience.guardian import run_guarded
-print(flush=True)
 run_guarded([sys.executable, "-c", {CHILD!r}])
 """
 
 
 @pytest.mark.parametrize("then", [MEASURING, FLOODING, ONE_COMMAND], ids=["correlation manager", "flood", "command"])
 def test_a_child_process_that_stands_still_ends_with_a_killed_interpreter(then: str) -> None:
-    made = subprocess.Popen(
-        [sys.executable, "-c", f"import socket, sys, time{then}"], stdout=subprocess.PIPE, start_new_session=True
-    )
+    made = subprocess.Popen([sys.executable, "-c", GUARDED + then], stdout=subprocess.PIPE, start_new_session=True)
     started: list[psutil.Process] = []
 
     def guarded() -> bool | None:
