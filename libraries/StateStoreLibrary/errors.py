@@ -13,7 +13,7 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.robot.library import keyword
-from server.store.base import StateError
+from server.store.errors import StateError
 from server.store.models import ChargePoint, ConfigurationKey, Connector
 from server.store.redis_store import RedisStateStore
 from StateStoreLibrary.base import StateComponent

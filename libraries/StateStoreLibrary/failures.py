@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from ocpp_resilience.errors import ResilienceError
-from server.store.base import (
+from server.store.errors import (
     CorruptState,
     StateConflict,
     StateError,

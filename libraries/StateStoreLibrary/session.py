@@ -13,7 +13,7 @@ from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.connection import CA_VARIABLE, RedisClient, connect, is_local, shown_url
 from ocpp_resilience.robot.variables import chosen_for_the_run
 from server.redis.address import Address
-from server.store.base import StateError, StateUnavailable
+from server.store.errors import StateError, StateUnavailable
 from server.store.keys import Keys
 from server.store.redis_store import Limits, RedisStateStore
 from StateStoreLibrary.failures import StateFailure

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from robot.api import logger
 
 from ocpp_resilience.robot.library import keyword
-from server.store.base import StateNotFound
+from server.store.errors import StateNotFound
 from server.store.models import ChargePoint, ConfigurationKey
 from server.store.redis_store import RedisStateStore
 from StateStoreLibrary.base import StateComponent

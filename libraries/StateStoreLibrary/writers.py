@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ocpp_resilience.errors import WaitTimeout
 from ocpp_resilience.text import counted, examples
-from server.store.base import StateError
+from server.store.errors import StateError
 from server.store.models import ChargePoint, ConfigurationKey, Transaction, TransactionStatus
 from server.store.redis_store import RedisStateStore
 from StateStoreLibrary.comparison import differences

@@ -27,7 +27,7 @@ from server.ocpp.schemas import complaint
 from server.processor.processor import Processor
 from server.processor.shards import ShardedProcessor
 from server.redis.link import RedisLink
-from server.store.base import CorruptState, StateConflict, StateError, StateNotFound, StateTooLarge
+from server.store.errors import CorruptState, StateConflict, StateError, StateNotFound, StateTooLarge
 from server.store.keys import Keys
 from server.store.redis_store import RedisStateStore
 

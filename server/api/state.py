@@ -9,7 +9,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from server.api.http import CHARGE_POINT_ID, Operation, Parts, RecordList, RequestInput, need_redis
 from server.ids import usable_charge_point_id
-from server.store.base import CorruptState, StateNotFound
+from server.store.errors import CorruptState, StateNotFound
 from server.store.models import ChargePoint, ConfigurationKey
 from server.store.redis_store import run
 

@@ -35,7 +35,7 @@ from server.ids import usable_charge_point_id
 from server.redis.address import Address
 from server.redis.link import REPLY_TIMEOUT
 from server.redis.script import Script
-from server.store.base import (
+from server.store.errors import (
     StateConflict,
     StateNotFound,
     StateOutOfMemory,

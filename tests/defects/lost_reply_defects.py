@@ -19,7 +19,7 @@ from server.gateway.session_registry import SessionRegistry
 from server.processor import request_queue
 from server.redis.script import Script
 from server.store import redis_store
-from server.store.base import StateUnavailable
+from server.store.errors import StateUnavailable
 
 LOST = "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice"
 ONCE = "A Command Or A Stored Key Whose Reply Is Lost Happens Once At Most"

@@ -19,7 +19,7 @@ from server.gateway.session import Entry
 from server.ocpp import frames
 from server.processor.processor import Processor
 from server.redis.link import RedisLink
-from server.store.base import StateError
+from server.store.errors import StateError
 from server.store.redis_store import RedisStateStore
 
 STOPPED = "The Server Is Stopped Under Traffic And Loses Nothing"

@@ -17,7 +17,7 @@ from server.processor import request_queue
 from server.processor.request_queue import RequestQueue
 from server.redis.script import Script
 from server.store import redis_store
-from server.store.base import StateError, StateUnavailable
+from server.store.errors import StateError, StateUnavailable
 from server.store.models import ChargePoint, ConfigurationKey, Transaction
 from server.store.redis_store import RedisStateStore
 from server.store.view import StateView

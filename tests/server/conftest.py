@@ -8,12 +8,9 @@ from typing import Any
 import pytest
 import redis
 import shared_machine  # noqa: F401
-from harness import START_SECONDS, Relay, ServerProcess, connect
+from harness import START_SECONDS, Relay, ServerProcess, StartRedis, StartServer, connect
 
 from ocpp_resilience.redis.services import AppendOnly, EmbeddedRedis
-
-StartServer = Callable[..., ServerProcess]
-StartRedis = Callable[..., EmbeddedRedis]
 
 
 @pytest.fixture

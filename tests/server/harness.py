@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ocpp_resilience.processes import ChildProcess
+from ocpp_resilience.redis.services import EmbeddedRedis
 from ocpp_resilience.waiting import wait_until
 from server.app import App
 from server.config import Settings
@@ -236,6 +237,10 @@ class ServerProcess:
         """Send it a signal."""
         assert self.process.alive
         os.kill(self.process.pid, number)
+
+
+StartServer = Callable[..., ServerProcess]
+StartRedis = Callable[..., EmbeddedRedis]
 
 
 # --- a processor in this process --------------------------------------------------------------------------------------

@@ -7,8 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import QUEUE, session_of, soon
+from harness import QUEUE, StartServer, session_of, soon
 from test_gateway import ask, command, plugged, receive, send, wake
 
 from server.gateway.call_queue import CALL_SECONDS, CallQueue

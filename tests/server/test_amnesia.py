@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import SOON, answers, app, push, start_transaction, until
+from harness import SOON, StartServer, answers, app, push, start_transaction, until
 
 from server.store.keys import Keys
 from server.store.redis_store import RedisStateStore

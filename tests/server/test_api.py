@@ -8,8 +8,7 @@ import re
 import statistics
 
 import redis
-from conftest import StartServer
-from harness import QUEUE, SOON, answers, call, push, until, wait_drained
+from harness import QUEUE, SOON, StartServer, answers, call, push, until, wait_drained
 
 from server.processor.request_queue import BATCH_MESSAGES
 

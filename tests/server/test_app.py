@@ -16,8 +16,19 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import StartRedis, StartServer
-from harness import SOON, START_SECONDS, ServerProcess, answered_ids, call, connect, push, until, wait_drained
+from harness import (
+    SOON,
+    START_SECONDS,
+    ServerProcess,
+    StartRedis,
+    StartServer,
+    answered_ids,
+    call,
+    connect,
+    push,
+    until,
+    wait_drained,
+)
 
 from ocpp_resilience.errors import WaitTimeout
 from ocpp_resilience.ports import free_port

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import ServerProcess, soon
+from harness import ServerProcess, StartServer, soon
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol

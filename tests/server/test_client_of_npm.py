@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import ServerProcess, until
+from harness import ServerProcess, StartServer, until
 
 from ocpp_resilience.clock import rfc3339
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import SOON, ServerProcess, until
+from harness import SOON, ServerProcess, StartServer, until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as plug
 

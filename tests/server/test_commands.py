@@ -14,8 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 import redis
-from conftest import StartRedis, StartServer
-from harness import QUEUE, SOON, START_SECONDS, ServerProcess, soon
+from harness import QUEUE, SOON, START_SECONDS, ServerProcess, StartRedis, StartServer, soon
 from test_gateway import Point
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial

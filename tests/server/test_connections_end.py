@@ -8,8 +8,7 @@ import time
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import NOW, QUEUE, SOON, ServerProcess, app, call, session_of, soon, until
+from harness import NOW, QUEUE, SOON, ServerProcess, StartServer, app, call, session_of, soon, until
 from test_commands import http
 from test_gateway import BOOT, ask, plugged, receive, send
 from websockets.asyncio.client import ClientConnection

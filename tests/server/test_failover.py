@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import QUEUE, QUICK, SOON, call, start_transaction, until
+from harness import QUEUE, QUICK, SOON, StartServer, call, start_transaction, until
 from websockets.sync.client import connect as plug
 
 from ocpp_resilience.redis.connection import connect

@@ -15,8 +15,7 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import ServerProcess, soon
+from harness import ServerProcess, StartServer, soon
 from test_gateway import ask, plugged
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import QUEUE, ServerProcess, answered_ids, call, push, until
+from harness import QUEUE, ServerProcess, StartServer, answered_ids, call, push, until
 from websockets.sync.client import connect as dial
 
 SHARDED = {"QUEUE_SHARDS": "2"}

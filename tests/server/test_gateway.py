@@ -23,8 +23,7 @@ import ocpp.v16
 import pytest
 import redis
 import trustme
-from conftest import StartServer
-from harness import NOW, SOON, ServerProcess, app, dead_letters, soon, upgraded
+from harness import NOW, SOON, ServerProcess, StartServer, app, dead_letters, soon, upgraded
 from ocpp.routing import on
 from ocpp.v16 import call as request
 from ocpp.v16 import call_result, enums

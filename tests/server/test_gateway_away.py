@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import StartRedis, StartServer
-from harness import NOW, QUEUE, QUICK, SOON, START_SECONDS, Cut, Relay, connect, soon
+from harness import NOW, QUEUE, QUICK, SOON, START_SECONDS, Cut, Relay, StartRedis, StartServer, connect, soon
 from test_gateway import BOOT, ask, command, plugged, receive, send, wake
 from websockets.exceptions import ConnectionClosed
 

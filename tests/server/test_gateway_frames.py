@@ -8,8 +8,7 @@ import re
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import SOON, ServerProcess, dead_letters, soon, upgraded
+from harness import SOON, ServerProcess, StartServer, dead_letters, soon, upgraded
 from test_gateway import ask, plugged
 from websockets.exceptions import ConnectionClosed
 

@@ -8,8 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import redis
-from conftest import StartServer
-from harness import QUEUE, answered_ids, call, push, until, wait_drained
+from harness import QUEUE, StartServer, answered_ids, call, push, until, wait_drained
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from payloads import from_schema

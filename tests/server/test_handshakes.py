@@ -18,8 +18,7 @@ from pathlib import Path
 import pytest
 import redis
 import trustme
-from conftest import StartServer
-from harness import SOON, ServerProcess, app, soon
+from harness import SOON, ServerProcess, StartServer, app, soon
 from test_gateway import ask, plugged
 
 from server.gateway import gateway

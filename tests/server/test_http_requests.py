@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import StartRedis, StartServer
-from harness import SOON, ServerProcess, until
+from harness import SOON, ServerProcess, StartRedis, StartServer, until
 
 CONFIGURATION = "/api/v1/chargepoints/A/configuration"
 

@@ -6,8 +6,7 @@ import random
 import signal
 
 import redis
-from conftest import StartServer
-from harness import QUEUE, SOON, ServerProcess, answers, until, wait_drained
+from harness import QUEUE, SOON, ServerProcess, StartServer, answers, until, wait_drained
 from workload import CHARGE_POINTS, Workload
 
 LEASE_SECONDS = 6

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from conftest import StartServer
 from harness import (
     QUEUE,
     Cut,
     Relay,
+    StartServer,
     answered_ids,
     answers,
     call,

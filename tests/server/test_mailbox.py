@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import redis
-from conftest import StartRedis
-from harness import SOON, connect, soon
+from harness import SOON, StartRedis, connect, soon
 
 from server.correlation.mailbox import Mailbox
 from server.redis.link import RedisLink

@@ -13,8 +13,7 @@ from typing import Any
 import redis
 import requests
 import schemathesis
-from conftest import StartServer
-from harness import NOW, QUEUE, SOON, ServerProcess, connect
+from harness import NOW, QUEUE, SOON, ServerProcess, StartServer, connect
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import (

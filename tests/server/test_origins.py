@@ -7,8 +7,7 @@ import json
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import SOON, ServerProcess
+from harness import SOON, ServerProcess, StartServer
 
 from server.origins import Origins
 

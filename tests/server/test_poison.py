@@ -8,8 +8,19 @@ import time
 import psutil
 import pytest
 import redis
-from conftest import StartRedis, StartServer
-from harness import QUEUE, QUICK, SOON, ServerProcess, answered_ids, call, connect, dead_letters, until
+from harness import (
+    QUEUE,
+    QUICK,
+    SOON,
+    ServerProcess,
+    StartRedis,
+    StartServer,
+    answered_ids,
+    call,
+    connect,
+    dead_letters,
+    until,
+)
 from websockets.sync.client import connect as plug
 
 from ocpp_resilience.redis.services import AppendOnly, EmbeddedRedis

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import StartRedis
-from harness import LEASE, QUEUE, SOON, Cut, Relay, app, connect, is_commit, push, soon
+from harness import LEASE, QUEUE, SOON, Cut, Relay, StartRedis, app, connect, is_commit, push, soon
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from server.processor.request_queue import (

@@ -7,8 +7,7 @@ import time
 
 import pytest
 import redis
-from conftest import StartRedis, StartServer
-from harness import QUICK, answered_ids, call, connect, push, until
+from harness import QUICK, StartRedis, StartServer, answered_ids, call, connect, push, until
 from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,  # noqa: A004

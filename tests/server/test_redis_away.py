@@ -8,12 +8,13 @@ import time
 
 import psutil
 import pytest
-from conftest import StartRedis, StartServer
 from harness import (
     QUICK,
     SOON,
     START_SECONDS,
     ServerProcess,
+    StartRedis,
+    StartServer,
     answered_ids,
     call,
     connect,

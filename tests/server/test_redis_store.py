@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 import redis
-from conftest import StartRedis
 from harness import (
     NOW,
     SOON,
     START_SECONDS,
+    StartRedis,
     app,
     call,
     connect,
@@ -30,7 +30,7 @@ from harness import (
 from msgspec.structs import replace
 
 from server.errors import CorruptState, StateError
-from server.store.base import (
+from server.store.errors import (
     StateConflict,
     StateNotFound,
     StateOutOfMemory,

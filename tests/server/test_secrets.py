@@ -15,8 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
-from conftest import StartRedis, StartServer
-from harness import QUEUE, ServerProcess, connect, soon
+from harness import QUEUE, ServerProcess, StartRedis, StartServer, connect, soon
 from test_commands import POINT, http
 from test_gateway import ask, basic, plugged, receive
 from test_handshakes import attempt, request

@@ -13,8 +13,22 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import StartRedis, StartServer
-from harness import QUEUE, ServerProcess, answered_ids, answers, app, call, flat, push, running, session_of, soon, until
+from harness import (
+    QUEUE,
+    ServerProcess,
+    StartRedis,
+    StartServer,
+    answered_ids,
+    answers,
+    app,
+    call,
+    flat,
+    push,
+    running,
+    session_of,
+    soon,
+    until,
+)
 from websockets.sync.client import connect as dial
 from websockets.typing import Subprotocol
 from workload import CHARGE_POINTS, Workload

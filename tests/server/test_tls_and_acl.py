@@ -11,8 +11,20 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import StartRedis, StartServer
-from harness import QUEUE, QUICK, SOON, ServerProcess, answered_ids, call, connect, push, start_transaction, until
+from harness import (
+    QUEUE,
+    QUICK,
+    SOON,
+    ServerProcess,
+    StartRedis,
+    StartServer,
+    answered_ids,
+    call,
+    connect,
+    push,
+    start_transaction,
+    until,
+)
 from websockets.sync.client import connect as plug
 
 from ocpp_resilience.authority import Authority, pem, pem_of_key

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import NOW, ServerProcess
+from harness import NOW, ServerProcess, StartServer
 
 POINTS, TRANSACTIONS = "/api/v1/chargepoints", "/api/v1/transactions"
 CONNECTORS, CONFIGURATION = f"{POINTS}/A/connectors", f"{POINTS}/A/configuration"

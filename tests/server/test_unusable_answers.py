@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import StartServer
-from harness import QUEUE, ServerProcess, dead_letters, soon
+from harness import QUEUE, ServerProcess, StartServer, dead_letters, soon
 from test_commands import POINT, correlations, http, note, plugged, receive, send
 
 pytestmark = pytest.mark.anyio

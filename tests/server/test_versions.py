@@ -12,8 +12,7 @@ import ocpp.v21
 import ocpp.v201
 import pytest
 import redis
-from conftest import StartServer
-from harness import NOW, QUEUE, SOON, ServerProcess, answers, app, drained, push, running, soon
+from harness import NOW, QUEUE, SOON, ServerProcess, StartServer, answers, app, drained, push, running, soon
 from ocpp.routing import on
 from ocpp.v21 import call as call_of_v21
 from ocpp.v21 import call_result as result_of_v21

@@ -119,7 +119,8 @@ class Target(Section, frozen=True):
         file = reading.find(name)
         found = file.stat()
         version = found.st_mtime_ns, found.st_size, found.st_ino
-        # A suite asks for its profile hundreds of times. Nobody can change what was read.
+        # A suite asks for its profile hundreds of times. All share what was read: who changes a dictionary in it takes
+        # a copy.
         known = _READ.get(file)
         if known is None or known[0] != version:
             known = _READ[file] = version, cls._read(file)
